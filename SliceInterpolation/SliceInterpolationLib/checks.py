@@ -1,0 +1,44 @@
+"""What may be interpolated: every refusal names the problem and the way out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import InputError
+from .volume import Volume
+
+_LABELMAP_VALUES = 32
+
+
+def check_interpolatable(volume: Volume, force: bool = False) -> None:
+    """Raise InputError where slices cannot, or need not, be interpolated; `force` overrides what it may."""
+    if volume.slice_count < 2:
+        raise InputError("The volume has a single slice; at least 2 are needed to interpolate between them.")
+    if volume.array.dtype.kind == "f":
+        for number, image in enumerate(volume.slices):
+            if not np.isfinite(image).all():
+                raise InputError(
+                    f"Slice {number + 1} holds NaN or infinite values; replace them (for CT with -1024) first."
+                )
+    if force:
+        return
+    if volume.array.dtype.kind in "iub" and _looks_like_labelmap(volume.array):
+        raise InputError(
+            "The volume looks like a labelmap (a few whole numbers only); choose the scan, "
+            "or use --force if this is an image."
+        )
+    if volume.is_near_isotropic:
+        raise InputError(
+            f"Slices at {volume.slice_spacing:.3g} mm are already about as close as pixels at "
+            f"{max(volume.pixel_spacing):.3g} mm; use --force to interpolate all the same."
+        )
+
+
+def _looks_like_labelmap(array: np.ndarray) -> bool:
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > 65535:
+        return False
+    used = np.zeros(high + 1, dtype=bool)
+    for image in array:
+        used[image] = True
+    return int(used.sum()) <= _LABELMAP_VALUES

@@ -1,0 +1,278 @@
+"""The command `slice-interpolation`, also `python -m SliceInterpolationLib`.
+
+Exit codes: 0 done, 1 failed, 2 bad input or arguments, 3 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+from .errors import Cancelled, InputError
+from .progress import MODES, Reporter
+from .tables import measure_table, trust_table, write_csv
+
+DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    reporter = Reporter(options.progress)
+    try:
+        with _cancel_on_signals():
+            options.run(options, reporter)
+    except InputError as error:
+        reporter.error(str(error))
+        return BAD_INPUT
+    except (Cancelled, KeyboardInterrupt):
+        reporter.error("cancelled; nothing was written")
+        return CANCELLED
+    except MemoryError:
+        reporter.error("the memory of this machine is used up; close other programs or crop the volume")
+        return FAILED
+    except OSError as error:
+        reporter.error(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        return FAILED
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="slice-interpolation",
+        description="Interpolate and denoise thick-slice head CT. Inputs: NRRD, NIfTI, MetaImage, a DICOM folder.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, run, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        command.add_argument("--progress", choices=MODES, default="bar", help="how progress is shown")
+        return command
+
+    def add_input(command: argparse.ArgumentParser) -> None:
+        command.add_argument("input", metavar="INPUT", help="volume file or DICOM folder")
+        command.add_argument("--series", help="SeriesInstanceUID, where a folder holds several series")
+
+    def add_method(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--method",
+            default="default",
+            help="default (bundled network), a model, or nearest, linear, cubic, bspline, flow",
+        )
+        command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+    command = add("interpolate", _interpolate, "put new slices between the acquired ones")
+    add_input(command)
+    command.add_argument("output", metavar="OUTPUT", help=".nrrd, .nii.gz, .nii or .mha")
+    command.add_argument("--factor", default="2", help="2, 3, ... or isotropic")
+    add_method(command)
+    command.add_argument(
+        "--output-mode", choices=("interpolated", "denoised", "denoise-only"), default="interpolated"
+    )
+    command.add_argument("--strength", type=float, default=0.5, help="of denoising, 0 to 1")
+    command.add_argument("--axis", choices=("auto", "i", "j", "k"), default="auto", help="slice axis")
+    command.add_argument(
+        "--force", action="store_true", help="interpolate in spite of a refusal that allows it"
+    )
+    command.add_argument("--uncertainty", metavar="FILE", help="also write the predicted error SD")
+    command.add_argument("--compress", action="store_true", help="write compressed (slower)")
+
+    command = add("compare", _compare, "write a side-by-side MPR picture of a scan and its result")
+    command.add_argument("input", metavar="ORIGINAL")
+    command.add_argument("result", metavar="RESULT")
+    command.add_argument("--output", required=True, metavar="PNG")
+    command.add_argument("--window", nargs=2, type=float, metavar=("CENTER", "WIDTH"))
+
+    command = add("noise", _noise, "write residual and noise-SD maps, a table per slice and a picture")
+    add_input(command)
+    command.add_argument("--output-dir", required=True, metavar="DIR")
+    add_method(command)
+
+    command = add("trust", _trust, "compare predictions of withheld slices with linear, cubic and flow")
+    add_input(command)
+    command.add_argument("--output", metavar="JSON")
+    add_method(command)
+
+    command = add("measure", _measure, "measure segments on the scan and on its result")
+    add_input(command)
+    command.add_argument(
+        "--segmentation", required=True, metavar="FILE", help="labelmap on the grid of INPUT"
+    )
+    command.add_argument("--result", metavar="FILE", help="INPUT interpolated")
+    command.add_argument("--output", metavar="CSV")
+    command.add_argument(
+        "--range", nargs=2, type=float, default=(40.0, 100.0), metavar=("LOW", "HIGH"), help="HU"
+    )
+
+    command = add("models", _models, "list, describe, add or remove networks")
+    command.add_argument("action", nargs="?", choices=("list", "info", "add", "remove"), default="list")
+    command.add_argument("argument", nargs="?", metavar="NAME or FILE")
+
+    command = add("demo", _demo, "interpolate the synthetic head phantom, or a scan, and show everything")
+    command.add_argument("--input", metavar="FILE", help="a scan instead of the phantom")
+    command.add_argument("--output-dir", default="demo-output", metavar="DIR")
+    command.add_argument("--device", default="auto")
+    return parser
+
+
+def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .interpolation import interpolate
+    from .io import check_writable, read_volumes, write_volume
+
+    suffix = check_writable(options.output)
+    if options.uncertainty:
+        check_writable(options.uncertainty)
+    volumes, remarks = read_volumes(options.input, options.series)
+    results = []
+    for volume in volumes:
+        for remark in remarks:
+            reporter.message(remark)
+        remarks = []
+        result = interpolate(
+            volume,
+            factor=options.factor,
+            method=options.method,
+            output_mode=options.output_mode,
+            strength=options.strength,
+            axis=options.axis,
+            device=options.device,
+            force=options.force,
+            uncertainty=bool(options.uncertainty),
+            progress=reporter,
+        )
+        for remark in [f"Device: {result.device}", *result.remarks]:
+            reporter.message(remark)
+        reporter.message(_summary(volume, result.volume))
+        results.append(result)
+    # Nothing is written before all of it is there, so a cancelled run leaves nothing behind.
+    paths = []
+    for number, result in enumerate(results, start=1):
+        run = f"-run{number}" if len(results) > 1 else ""
+        paths += write_volume(result.volume, _numbered(options.output, suffix, run), options.compress)
+        if result.uncertainty is not None:
+            target = _numbered(options.uncertainty, check_writable(options.uncertainty), run)
+            paths += write_volume(result.uncertainty, target, options.compress)
+    reporter.result([str(path) for path in paths], provenance=[r.volume.provenance for r in results])
+
+
+def _summary(volume, made) -> str:
+    return (
+        f"{volume.slice_count} slices at {volume.slice_spacing:.4g} mm -> {made.slice_count} at "
+        f"{made.slice_spacing:.4g} mm ({made.provenance.count('S')} synthesized, "
+        f"{made.provenance.count('D')} denoised), method {made.header['Method']}"
+    )
+
+
+def _numbered(path: str, suffix: str, run: str) -> Path:
+    return Path(path[: -len(suffix)] + run + path[-len(suffix) :])
+
+
+def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .io import read_volume
+    from .pictures import compare_picture
+
+    original, _ = read_volume(options.input)
+    result, _ = read_volume(options.result)
+    window = tuple(options.window) if options.window else None
+    path = compare_picture([("original", original), ("result", result)], options.output, window)
+    reporter.result([str(path)])
+
+
+def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .io import read_volume
+    from .noise import analyze_noise, write_noise_report
+
+    volume, remarks = read_volume(options.input, options.series)
+    report = analyze_noise(volume, options.method, options.device, reporter)
+    for remark in [*remarks, *report.remarks]:
+        reporter.message(remark)
+    paths, text = write_noise_report(volume, report, Path(options.output_dir))
+    reporter.message(text)
+    reporter.result([str(path) for path in paths], blobs=report.blobs)
+
+
+def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .io import read_volume
+    from .trust import trust
+
+    volume, remarks = read_volume(options.input, options.series)
+    report = trust(volume, options.method, device=options.device, progress=reporter)
+    for remark in [*remarks, *report.remarks]:
+        reporter.message(remark)
+    reporter.message(trust_table(report))
+    reporter.message(report.verdict)
+    paths = []
+    if options.output:
+        Path(options.output).write_text(json.dumps(report.as_dict(), indent=1) + "\n")
+        paths.append(options.output)
+    reporter.result(paths, verdict=report.verdict, trusted=report.trusted)
+
+
+def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .io import read_file, read_volume
+    from .measure import COLUMNS, measure, read_segmentation
+
+    volume, remarks = read_volume(options.input, options.series)
+    for remark in remarks:
+        reporter.message(remark)
+    labels = read_segmentation(options.segmentation, volume)
+    result = read_file(options.result) if options.result else None
+    rows = measure(volume, labels, result, tuple(options.range))
+    reporter.message(measure_table(rows))
+    paths = [str(write_csv(Path(options.output), rows, COLUMNS))] if options.output else []
+    reporter.result(paths, rows=rows)
+
+
+def _models(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .catalogue import add_model, find_model, list_models, remove_model, user_folder
+
+    if options.action != "list" and not options.argument:
+        raise InputError(f"models {options.action} needs a name or a file; 'models list' shows the names.")
+    if options.action == "list":
+        for model in list_models():
+            low, high = model.gap_mm
+            origin = "bundled" if model.bundled else "user"
+            note = ", default" if model.card.get("default") else ""
+            print(f"{model.name:<24}{model.card['architecture']:<16}gap {low:g}-{high:g} mm  {origin}{note}")
+        print(f"user models: {user_folder()}")
+    elif options.action == "info":
+        print(json.dumps(find_model(options.argument).card, indent=1))
+    elif options.action == "add":
+        print(add_model(options.argument).folder)
+    else:
+        remove_model(options.argument)
+
+
+def _demo(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .demo import run_demo
+
+    run_demo(Path(options.output_dir), options.input, options.device, reporter)
+
+
+class _cancel_on_signals:
+    """Turns SIGTERM (how a desktop cancels) into `Cancelled` for a while; SIGINT already raises."""
+
+    def __enter__(self) -> None:
+        try:
+            self._previous = signal.signal(signal.SIGTERM, self._cancel)
+        except ValueError:  # not in the main thread
+            self._previous = None
+
+    def __exit__(self, *exception: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    @staticmethod
+    def _cancel(number: int, frame: object) -> None:
+        raise Cancelled
+
+
+if __name__ == "__main__":
+    sys.exit(main())

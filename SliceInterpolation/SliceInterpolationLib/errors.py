@@ -1,0 +1,15 @@
+"""What can go wrong, in words for the user."""
+
+from __future__ import annotations
+
+
+class SliceInterpolationError(Exception):
+    """Base of all errors of this package; its text is meant for the user."""
+
+
+class InputError(SliceInterpolationError):
+    """The input or an argument is not usable; the text names the problem and the way out."""
+
+
+class Cancelled(SliceInterpolationError):
+    """The user stopped the work; nothing was written."""

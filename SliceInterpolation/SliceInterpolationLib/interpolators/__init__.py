@@ -1,0 +1,40 @@
+"""Interpolators: classical methods, optical flow and networks behind one interface (`base.Interpolator`)."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from ..catalogue import find_model, list_models
+from ..errors import InputError
+from .base import Interpolator, SliceStack, SliceWise
+from .classical import BSpline, Cubic, Linear, Nearest
+
+CLASSICAL = {method.name: method for method in (Nearest, Linear, Cubic, BSpline)}
+METHODS = (*CLASSICAL, "flow")
+"""Methods without weights; every other name is looked up in the model catalogue."""
+
+
+def create(
+    method: str = "default", device: str = "cpu", report: Callable[[str], None] | None = None
+) -> Interpolator:
+    """The interpolator called `method`: one of `METHODS`, or a model of the catalogue ("default": the bundled).
+
+    device: as `choose_device` returns it. Raises InputError for an unknown name or unusable weights.
+    """
+    if method in CLASSICAL:
+        return CLASSICAL[method](report)
+    if method == "flow":
+        from .network import Flow
+
+        return Flow(device, report)
+    try:
+        model = find_model(method)
+    except InputError:
+        names = ", ".join((*METHODS, "default", *(m.name for m in list_models())))
+        raise InputError(f"There is no method '{method}'; known are {names}.") from None
+    from .network import FlowRefineInterpolator
+
+    return FlowRefineInterpolator(model.load(), model.name, device, report)
+
+
+__all__ = ["CLASSICAL", "METHODS", "Interpolator", "SliceStack", "SliceWise", "create"]

@@ -1,0 +1,164 @@
+"""Interpolators that run on torch: optical flow and the flow-refine network, one slice at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Callable
+
+import numpy as np
+import torch
+
+from ..networks.flow_refine import FlowRefine
+from ..networks.lucas_kanade import full_flow, symmetric_flow, warp
+from .base import SliceStack, SliceWise, split_positions
+
+_BODY_HU = -500.0
+_BODY_MARGIN = 24  # px around the body that the network still sees
+_SMALLEST_TILE = 128
+_TILE_OVERLAP = 48  # px beyond a tile that are predicted and thrown away
+
+
+class TorchInterpolator(SliceWise):
+    """Base: predicts from four neighboring slices in HU on a device, smaller or elsewhere when memory ends.
+
+    Where only air surrounds the body the slice is interpolated linearly, which saves half of the work on a
+    usual head CT and changes no tissue.
+    """
+
+    def __init__(self, device: str = "cpu", report: Callable[[str], None] | None = None):
+        super().__init__(report)
+        self.device = torch.device(device)
+        self.tile: int | None = None  # None: the whole slice at once
+
+    def predict(
+        self, slices: torch.Tensor, stack: SliceStack, t: float, with_uncertainty: bool
+    ) -> tuple[torch.Tensor, ...]:
+        """Slices (1, 4, H, W) in HU on the device -> (prediction,) or (prediction, SD), each (1, 1, H, W)."""
+        raise NotImplementedError
+
+    def between(self, stack: SliceStack, before: int, t: float) -> np.ndarray:
+        """See `SliceWise.between`."""
+        return self._between(stack, before, t, with_uncertainty=False)[0]
+
+    def synthesize_with_uncertainty(
+        self, stack: SliceStack, positions: Sequence[float]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """See `Interpolator.synthesize_with_uncertainty`."""
+        if not self.has_uncertainty:
+            yield from super().synthesize_with_uncertainty(stack, positions)
+        for before, t in split_positions(stack, positions):
+            if t == 0:
+                image = stack.image(before).copy()
+                yield image, np.zeros_like(image)
+            else:
+                yield self._between(stack, before, t, with_uncertainty=True)
+
+    def _between(self, stack: SliceStack, before: int, t: float, with_uncertainty: bool):
+        images = np.stack([stack.hu(number) for number in range(before - 1, before + 3)])
+        out = images[1] + np.float32(t) * (images[2] - images[1])
+        outputs = [out, np.abs(images[2] - images[1]) * 0.5] if with_uncertainty else [out]
+        box = _body_box(images[1:3])
+        if box is not None:
+            slices = torch.from_numpy(np.ascontiguousarray(images[(slice(None), *box)]))[None]
+            with torch.inference_mode():
+                predicted = self._run(slices, stack, t, with_uncertainty)
+            for whole, part in zip(outputs, predicted):
+                whole[box] = part[0, 0].cpu().numpy()
+        outputs[0] = stack.from_hu(outputs[0])
+        if with_uncertainty:
+            outputs[1] = outputs[1] / np.float32(stack.hu_gain)
+        return tuple(outputs)
+
+    def _run(self, slices: torch.Tensor, stack: SliceStack, t: float, with_uncertainty: bool):
+        """Predict on the device; when its memory ends in smaller tiles, in the end on the CPU."""
+        while True:
+            try:
+                return self._run_tiled(slices, stack, t, with_uncertainty)
+            except torch.cuda.OutOfMemoryError:
+                if self.device.type == "cpu":
+                    raise
+                torch.cuda.empty_cache()
+                largest = max(slices.shape[-2:])
+                tile = (self.tile or largest) // 2
+                if tile >= _SMALLEST_TILE:
+                    self.tile = tile
+                    self.report(f"The GPU is out of memory; going on with tiles of {tile} pixels.")
+                else:
+                    self.tile = None
+                    self.move_to("cpu")
+                    self.report("The GPU is out of memory even for small tiles; going on with the CPU.")
+
+    def move_to(self, device: str) -> None:
+        """Run on another device from now on."""
+        self.device = torch.device(device)
+
+    def _run_tiled(self, slices: torch.Tensor, stack: SliceStack, t: float, with_uncertainty: bool):
+        if self.tile is None:
+            return self.predict(slices.to(self.device), stack, t, with_uncertainty)
+        height, width = slices.shape[-2:]
+        outputs = [torch.empty(1, 1, height, width) for _ in range(2 if with_uncertainty else 1)]
+        for top in range(0, height, self.tile):
+            for left in range(0, width, self.tile):
+                y0, x0 = max(top - _TILE_OVERLAP, 0), max(left - _TILE_OVERLAP, 0)
+                y1, x1 = top + self.tile, left + self.tile
+                part = slices[..., y0 : y1 + _TILE_OVERLAP, x0 : x1 + _TILE_OVERLAP].to(self.device)
+                for whole, tile in zip(outputs, self.predict(part, stack, t, with_uncertainty)):
+                    whole[..., top:y1, left:x1] = tile[..., top - y0 : y1 - y0, left - x0 : x1 - x0].cpu()
+        return outputs
+
+
+class Flow(TorchInterpolator):
+    """Symmetric optical flow: both slices are warped to the position and mixed by nearness. No weights."""
+
+    name = "flow"
+
+    def predict(self, slices, stack, t, with_uncertainty):
+        """See `TorchInterpolator.predict`."""
+        before, after = slices[:, 1:2], slices[:, 2:3]
+        flow = full_flow(symmetric_flow(before, after), slices.shape[-2:])
+        return (torch.lerp(warp(before, -2 * t * flow), warp(after, 2 * (1 - t) * flow), t),)
+
+
+class FlowRefineInterpolator(TorchInterpolator):
+    """The flow-refine network with trained weights."""
+
+    has_uncertainty = True
+
+    def __init__(
+        self,
+        network: FlowRefine,
+        name: str,
+        device: str = "cpu",
+        report: Callable[[str], None] | None = None,
+    ):
+        super().__init__(device, report)
+        self.name = name
+        # Channels last is the layout that CPU and GPU convolutions run fastest in.
+        self.network = network.eval().to(memory_format=torch.channels_last)
+        self.move_to(device)
+
+    def move_to(self, device: str) -> None:
+        """See `TorchInterpolator.move_to`."""
+        super().move_to(device)
+        self.network.to(self.device)
+
+    def predict(self, slices, stack, t, with_uncertainty):
+        """See `TorchInterpolator.predict`."""
+        gap, pixel, thickness, part = (
+            torch.full((1,), float(value), device=slices.device)
+            for value in (stack.gap, np.mean(stack.pixel), stack.thickness or 0.0, t)
+        )
+        out = self.network(slices, gap, pixel, part, thickness, with_uncertainty=with_uncertainty)
+        return out if with_uncertainty else (out,)
+
+
+def _body_box(images: np.ndarray) -> tuple[slice, slice] | None:
+    """Rows and columns that hold more than air in any image, with a margin; None where all is air."""
+    body = (images > _BODY_HU).any(axis=0)
+    box = []
+    for axis in (1, 0):
+        used = np.flatnonzero(body.any(axis=axis))
+        if not len(used):
+            return None
+        box.append(slice(max(used[0] - _BODY_MARGIN, 0), used[-1] + 1 + _BODY_MARGIN))
+    return tuple(box)

@@ -1,0 +1,32 @@
+"""The network catalogue: one file a network. Nothing here knows about Slicer, files or training.
+
+`ARCHITECTURES` names them all; `build` makes one from its name and plain configuration values. The modules are
+imported only when they are built, so that this package costs nothing where torch is not needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+ARCHITECTURES = {
+    "flow-refine": ("flow_refine", "FlowRefine"),
+}
+
+
+def build(architecture: str, **config) -> torch.nn.Module:
+    """A new network with random weights. Raises InputError for an unknown name or configuration value."""
+    if architecture not in ARCHITECTURES:
+        raise InputError(
+            f"There is no architecture '{architecture}'; known are {', '.join(sorted(ARCHITECTURES))}."
+        )
+    module, name = ARCHITECTURES[architecture]
+    try:
+        return getattr(import_module(f".{module}", __name__), name)(**config)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The architecture '{architecture}' cannot be built so: {error}") from error

@@ -1,0 +1,192 @@
+"""Our network: a classical flow as prior, refined by a small convolutional network within stated bounds.
+
+Two neighboring slices are aligned by symmetric Lucas-Kanade flow; the network sees the aligned pair, the four
+nearest acquired slices and the geometry, corrects the flow, chooses pixel by pixel among the aligned slices,
+a cubic and a linear estimate, and adds a bounded residual. At initialization it IS the flow midpoint, so
+training starts from the best classical method and the output stays a correction of observed HU over the full
+range; nothing is windowed away.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .lucas_kanade import full_flow, symmetric_flow, warp
+
+_LOWEST_LOG_SD, _HIGHEST_LOG_SD = -1.0, 6.5  # 0.4 to 665 HU
+
+
+def brain_window(hu: torch.Tensor) -> torch.Tensor:
+    """-20..107 HU (center 44, width 128) to 0..1, clipped."""
+    return ((hu + 20.0) / 127.0).clamp(0.0, 1.0)
+
+
+def signed_log(hu: torch.Tensor) -> torch.Tensor:
+    """sign(h) log(1 + |h|/50) / 4: the full HU range in about -0.75..1, steepest near water."""
+    return torch.sign(hu) * torch.log1p(hu.abs() / 50.0) * 0.25
+
+
+def cubic_weights(t: torch.Tensor) -> torch.Tensor:
+    """Lagrange weights of the knots -1, 0, 1, 2 at t, (B,) -> (B, 4); (-1, 9, 9, -1)/16 at the middle."""
+    return torch.stack(
+        (
+            -t * (t - 1) * (t - 2) / 6,
+            (t + 1) * (t - 1) * (t - 2) / 2,
+            -(t + 1) * t * (t - 2) / 2,
+            (t + 1) * t * (t - 1) / 6,
+        ),
+        dim=1,
+    )
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(conv(act(x)))): no normalization, so that absolute HU pass through unchanged."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, 0.1)), 0.1))
+
+
+class FlowRefine(nn.Module):
+    """Flow prior plus bounded refinement, any position between two slices.
+
+    widths: channels at 1/2, 1/4 and 1/8 of the resolution. context: slices used, 4 (two on each side) or 2.
+    flow_prior: start from Lucas-Kanade flow (False: from no displacement). candidates: blend the cubic and the
+    linear estimate with the two aligned slices. residual_limit: largest correction in HU.
+    """
+
+    paper = "SliceInterpolation, this project"
+    intensity = "hu"
+    conditions = ("gap_mm", "pixel_mm", "thickness_ratio", "t")
+
+    def __init__(
+        self,
+        widths: tuple[int, int, int] = (32, 64, 96),
+        context: int = 4,
+        flow_prior: bool = True,
+        candidates: bool = True,
+        residual_limit: float = 150.0,
+    ):
+        super().__init__()
+        if context not in (2, 4):
+            raise ValueError(f"context must be 2 or 4 slices, not {context}")
+        self.context, self.flow_prior, self.candidates = context, flow_prior, candidates
+        self.residual_limit = float(residual_limit)
+        fine, middle, coarse = widths
+        # Two representations of each slice seen and of the two aligned ones, and their disagreement.
+        images = 2 * (context + 2) + 1
+        self.enter = nn.Conv2d(4 * images + 2, fine, 3, padding=1)
+        self.condition = nn.Linear(len(self.conditions), fine)
+        self.encode1 = ResidualBlock(fine)
+        self.down1 = nn.Conv2d(fine, middle, 3, stride=2, padding=1)
+        self.encode2 = ResidualBlock(middle)
+        self.down2 = nn.Conv2d(middle, coarse, 3, stride=2, padding=1)
+        self.bottom = nn.Sequential(ResidualBlock(coarse), ResidualBlock(coarse))
+        self.up2 = nn.Conv2d(coarse, middle, 1)
+        self.decode2 = ResidualBlock(middle)
+        self.up1 = nn.Conv2d(middle, fine, 1)
+        self.decode1 = ResidualBlock(fine)
+        # Flow corrections at half resolution (2 x 2), then 4 blend logits and 1 residual at full resolution.
+        self.correct = nn.Conv2d(fine, 4 + 4 * 5, 3, padding=1)
+        nn.init.zeros_(self.correct.weight)
+        nn.init.zeros_(self.correct.bias)
+        self.log_sd = nn.Sequential(
+            nn.Conv2d(fine, fine, 3, padding=1), nn.LeakyReLU(0.1), nn.Conv2d(fine, 4, 3, padding=1)
+        )
+
+    def forward(
+        self,
+        slices: torch.Tensor,
+        gap_mm: torch.Tensor,
+        pixel_mm: torch.Tensor,
+        t: torch.Tensor,
+        thickness_mm: torch.Tensor | None = None,
+        with_uncertainty: bool = False,
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Predict the slice at position t between the two middle slices.
+
+        slices: (B, 4, H, W) in HU: two before, two after (repeat the nearer one where the stack ends).
+        gap_mm: distance of the two middle slices, (B,); pixel_mm: pixel spacing, (B,); t in (0, 1), (B,);
+        thickness_mm: slice thickness, (B,), 0 or None where unknown.
+        Returns (B, 1, H, W) in HU; with_uncertainty also its predicted error SD in HU, (B, 1, H, W).
+        """
+        size = slices.shape[-2:]
+        slices = _pad_to_multiple(slices, 8)
+        features, half_flow = self._features(slices, gap_mm, pixel_mm, t, thickness_mm)
+        out = self._compose(slices, half_flow, self.correct(features), t)[..., : size[0], : size[1]]
+        if not with_uncertainty:
+            return out
+        # Detached: the error estimate must never bend the prediction that it describes.
+        log_sd = F.pixel_shuffle(self.log_sd(features.detach()), 2)[..., : size[0], : size[1]]
+        return out, (log_sd + 2.0).clamp(_LOWEST_LOG_SD, _HIGHEST_LOG_SD).exp()
+
+    def _features(self, slices, gap_mm, pixel_mm, t, thickness_mm):
+        before, after = slices[:, 1:2], slices[:, 2:3]
+        if self.flow_prior:
+            half_flow = symmetric_flow(before, after)
+        else:
+            half_flow = slices.new_zeros(len(slices), 2, slices.shape[-2] // 2, slices.shape[-1] // 2)
+        aligned = torch.cat(self._align(before, after, half_flow, half_flow, t), dim=1)
+        seen = slices if self.context == 4 else slices[:, 1:3]
+        window = brain_window(torch.cat((seen, aligned), dim=1))
+        logs = signed_log(torch.cat((seen, aligned), dim=1))
+        images = torch.cat((window, logs, (logs[:, -1:] - logs[:, -2:-1]).abs()), dim=1)
+        x = torch.cat((F.pixel_unshuffle(images, 2), half_flow / 8.0), dim=1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        geometry = self._geometry(gap_mm, pixel_mm, t, thickness_mm)
+        fine = self.encode1(self.enter(x) + self.condition(geometry)[:, :, None, None])
+        middle = self.encode2(self.down1(F.leaky_relu(fine, 0.1)))
+        coarse = self.bottom(self.down2(F.leaky_relu(middle, 0.1)))
+        middle = self.decode2(middle + _double(self.up2(coarse)))
+        fine = self.decode1(fine + _double(self.up1(middle)))
+        return F.leaky_relu(fine, 0.1), half_flow
+
+    @staticmethod
+    def _geometry(gap_mm, pixel_mm, t, thickness_mm):
+        thickness = torch.zeros_like(gap_mm) if thickness_mm is None else thickness_mm
+        return torch.stack(
+            (gap_mm / 5.0, pixel_mm, (thickness / gap_mm).clamp(0.0, 2.0), 2.0 * t - 1.0), dim=1
+        )
+
+    @staticmethod
+    def _align(before, after, flow_before, flow_after, t):
+        """Warp both slices to t: the displacement from one to the other is 2m, taken in parts t and 1 - t."""
+        size, t = before.shape[-2:], t.view(-1, 1, 1, 1)
+        return (
+            warp(before, full_flow(-2.0 * t * flow_before, size)),
+            warp(after, full_flow(2.0 * (1.0 - t) * flow_after, size)),
+        )
+
+    def _compose(self, slices, half_flow, correction, t):
+        before, after = slices[:, 1:2], slices[:, 2:3]
+        flow_before = half_flow + correction[:, 0:2].float()
+        flow_after = half_flow + correction[:, 2:4].float()
+        maps = F.pixel_shuffle(correction[:, 4:].float(), 2)
+        estimates = list(self._align(before, after, flow_before, flow_after, t))
+        part = t.view(-1, 1, 1, 1)
+        logits = [maps[:, 0:1] + torch.log(1.0 - part), maps[:, 1:2] + torch.log(part)]
+        if self.candidates:
+            cubic = (slices * cubic_weights(t)[:, :, None, None]).sum(dim=1, keepdim=True)
+            estimates += [cubic, torch.lerp(before, after, part)]
+            logits += [maps[:, 2:3] - 2.0, maps[:, 3:4] - 2.0]
+        shares = torch.softmax(torch.cat(logits, dim=1), dim=1)
+        out = (shares * torch.cat(estimates, dim=1)).sum(dim=1, keepdim=True)
+        # Softsign keeps a gradient far out, where tanh would leave a residual stuck at its bound; slope 20 HU.
+        residual = self.residual_limit * F.softsign(maps[:, 4:5] * (20.0 / self.residual_limit))
+        in_air = slices.amax(dim=1, keepdim=True) < -900.0
+        return out + residual.masked_fill(in_air, 0.0)
+
+
+def _double(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _pad_to_multiple(image: torch.Tensor, multiple: int) -> torch.Tensor:
+    down, right = -image.shape[-2] % multiple, -image.shape[-1] % multiple
+    return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image

@@ -1,0 +1,139 @@
+"""What denoising would remove: residual and noise maps, a table per slice, and the noise rhythm of a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, label
+
+from .device import choose_device
+from .errors import InputError
+from .interpolation import Progress
+from .interpolators import SliceStack, create
+from .io import write_volume
+from .masks import tissue_mask
+from .metrics import noise_sd
+from .tables import noise_summary, write_csv
+from .volume import Volume
+
+_MAP_MM = 5.0  # FWHM of the neighborhood that the noise-SD map describes
+_BLOB_HU, _BLOB_MM3 = 15.0, 50.0
+
+
+@dataclass
+class NoiseReport:
+    """Noise of one scan.
+
+    residual: acquired minus predicted, float32 HU, zero on the two end slices, which have no prediction.
+    noise_sd: local SD of the residual, float32 HU. rows: one dict an inner slice. blobs: places where the
+    residual holds more than noise: connected, smoothed by 3 mm, above 15 HU, at least 50 mm3.
+    """
+
+    method: str
+    residual: Volume
+    noise_sd: Volume
+    rows: list[dict[str, Any]]
+    blobs: int
+    remarks: list[str] = field(default_factory=list)
+
+
+def analyze_noise(
+    volume: Volume, method: str = "default", device: str = "auto", progress: Progress | None = None
+) -> NoiseReport:
+    """Predict each inner slice from its neighbors and describe the difference.
+
+    The residual holds the noise of the acquired slice, the (smaller) noise of the prediction, and structure
+    that the neighbors do not show; the last is why it is looked at. Raises InputError for fewer than 3 slices.
+    """
+    if volume.slice_count < 3:
+        raise InputError(f"Noise maps need at least 3 slices; the volume has {volume.slice_count}.")
+    remarks: list[str] = []
+    chosen, _ = choose_device(device)
+    interpolator = create(method, chosen, remarks.append)
+    stack = SliceStack.of(volume)
+    is_hu = volume.units == "HU"
+    maps = [np.zeros(volume.array.shape, dtype=np.float32) for _ in range(2)]
+    residuals, sds = (np.moveaxis(m, 2 - "ijk".index(volume.slice_axis), 0) for m in maps)
+    smooth = np.zeros(stack.slices.shape, dtype=np.float16)
+    sigma = [_MAP_MM / 2.355 / spacing for spacing in stack.pixel]
+    rows = []
+    for number, predicted in enumerate(interpolator.predict_withheld(stack), start=1):
+        acquired = stack.image(number)
+        residual = acquired - predicted
+        residuals[number] = residual
+        mean = gaussian_filter(residual, sigma)
+        sds[number] = np.sqrt(np.maximum(gaussian_filter(residual**2, sigma) - mean**2, 0.0))
+        mask = tissue_mask(acquired, stack.pixel, is_hu)
+        low_pass = gaussian_filter(residual, [3.0 / 2.355 / spacing for spacing in stack.pixel])
+        smooth[number] = np.where(mask, low_pass * stack.hu_gain, 0.0)
+        rows.append(_row(number, acquired, predicted, residual, low_pass, mask))
+        if progress:
+            progress("noise", number, len(stack) - 2)
+    voxel = float(np.prod(stack.pixel)) * stack.gap
+    blobs = sum(_count_blobs(sign * smooth, voxel) for sign in (1, -1))
+    residual_map, sd_map = (volume.with_array(m) for m in maps)
+    return NoiseReport(interpolator.name, residual_map, sd_map, rows, blobs, remarks)
+
+
+def _row(number, acquired, predicted, residual, low_pass, mask) -> dict[str, Any]:
+    before, after = noise_sd(acquired, mask), noise_sd(predicted, mask)
+    inside = residual[mask]
+    return {
+        "slice": number,
+        "tissue_pixels": int(mask.sum()),
+        "noise_acquired": before,
+        "noise_predicted": after,
+        "reduction": 1.0 - after / before if before > 0 else float("nan"),
+        "residual_mean": float(inside.mean()) if inside.size else float("nan"),
+        "residual_sd": float(inside.std()) if inside.size else float("nan"),
+        "largest_structure": float(np.abs(low_pass[mask]).max()) if inside.size else float("nan"),
+    }
+
+
+def _count_blobs(smooth: np.ndarray, voxel_mm3: float) -> int:
+    labels, count = label(smooth > _BLOB_HU)
+    if not count:
+        return 0
+    return int((np.bincount(labels.ravel())[1:] * voxel_mm3 >= _BLOB_MM3).sum())
+
+
+def noise_by_slice(volume: Volume) -> list[dict[str, Any]]:
+    """Noise SD of every slice inside its own tissue mask, with the provenance of the slice."""
+    stack = SliceStack.of(volume)
+    rows = []
+    for number, letter in enumerate(volume.provenance):
+        image = stack.image(number)
+        mask = tissue_mask(image, stack.pixel, volume.units == "HU")
+        rows.append({"slice": number, "provenance": letter, "noise": noise_sd(image, mask)})
+    return rows
+
+
+def noise_alternation(volume: Volume) -> float:
+    """How much the noise goes up and down from slice to slice: 0 for none, 0.3 where every second has 30% less.
+
+    The median over the inner slices of |n[k] - (n[k-1] + n[k+1]) / 2| / mean noise, which ignores slow changes
+    along the head. NaN for fewer than 3 slices with tissue.
+    """
+    noise = np.array([row["noise"] for row in noise_by_slice(volume)])
+    step = np.abs(noise[1:-1] - 0.5 * (noise[:-2] + noise[2:]))
+    mean = np.nanmean(noise) if np.isfinite(noise).any() else float("nan")
+    return float(np.nanmedian(step) / mean) if np.isfinite(step).any() and mean > 0 else float("nan")
+
+
+def write_noise_report(volume: Volume, report: NoiseReport, folder: Path) -> tuple[list[Path], str]:
+    """Write maps, table and, where matplotlib is installed, the picture; returns the paths and a summary."""
+    from .pictures import noise_picture
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = write_volume(report.residual, folder / "residual.nrrd")
+    paths += write_volume(report.noise_sd, folder / "noise-sd.nrrd")
+    paths.append(write_csv(folder / "noise.csv", report.rows))
+    try:
+        paths.append(noise_picture(volume, report, folder / "noise.png"))
+        text = ""
+    except InputError as error:
+        text = f"{error} "
+    return paths, text + noise_summary(report)

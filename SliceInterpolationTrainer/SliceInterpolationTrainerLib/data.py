@@ -1,0 +1,235 @@
+"""Training examples from real scans: slice triplets of every gap, position and thickness a volume can give.
+
+A thin-slice scan yields many tasks: any two slices are a pair with the slices between them as truth, and
+running means over neighboring slices simulate thicker ones. Coronal and sagittal planes of thin scans are
+neighbors of each other too and are used the same way.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
+
+
+@dataclass
+class Stack:
+    """Parallel slices of one scan, with what is needed to sample them."""
+
+    name: str
+    slices: np.ndarray  # (N, rows, columns) int16 HU
+    spacing: float  # mm between slices
+    pixel: float  # mm in plane
+    weight: float  # share of the examples
+
+
+@dataclass
+class Example:
+    """One training task on a patch; images (channels, H, W) float32 HU."""
+
+    slices: torch.Tensor  # (4, H, W): two before, two after
+    target: torch.Tensor  # (1, H, W)
+    gap_mm: float
+    pixel_mm: float
+    thickness_mm: float  # 0 where it is withheld
+    t: float
+
+
+def read_manifest(folder: Path, split: str, modality: str) -> list[dict]:
+    """Rows of `manifest.csv` in `folder` that belong to one split and modality."""
+    with open(Path(folder) / "manifest.csv", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["split"] == split and row["modality"] == modality]
+
+
+def load_stacks(
+    folder: Path, rows: list[dict], head_share: float = 0.5, in_plane_share: float = 0.3
+) -> list[Stack]:
+    """Axial stacks of every scan, and the in-plane stacks of the thin ones.
+
+    head_share: part of the examples that show heads; in_plane_share: part taken from coronal and sagittal
+    planes. Raises FileNotFoundError where a scan of the manifest is missing.
+    """
+    stacks: list[Stack] = []
+    for row in rows:
+        image = sitk.ReadImage(str(Path(folder) / row["file"]), sitk.sitkInt16)
+        voxels = sitk.GetArrayFromImage(image)
+        dx, _, dz = image.GetSpacing()
+        is_head = row["body"].startswith("head")
+        weight = float(np.sqrt(len(voxels)))
+        stacks.append(Stack(f"{row['file']} axial {is_head:d}", voxels, dz, dx, weight))
+        if dz <= 1.25:
+            if dz / dx > 1.5:  # pixels of the reformatted planes must be about square
+                voxels, dx = _halve_in_plane(voxels), 2 * dx
+            pixel = float(np.sqrt(dx * dz))
+            for axis, name in ((1, "coronal"), (2, "sagittal")):
+                planes = np.ascontiguousarray(np.moveaxis(voxels, axis, 0))
+                stacks.append(Stack(f"{row['file']} {name} {is_head:d}", planes, dx, pixel, weight))
+    for is_head in (False, True):
+        for in_plane in (False, True):
+            group = [
+                s for s in stacks if s.name.endswith(f"{is_head:d}") and (" axial " not in s.name) == in_plane
+            ]
+            total = sum(s.weight for s in group)
+            share = (head_share if is_head else 1 - head_share) * (
+                in_plane_share if in_plane else 1 - in_plane_share
+            )
+            for stack in group:
+                stack.weight *= share / total
+    return stacks
+
+
+def _halve_in_plane(voxels: np.ndarray) -> np.ndarray:
+    rows, columns = voxels.shape[1] // 2 * 2, voxels.shape[2] // 2 * 2
+    blocks = voxels[:, :rows, :columns].reshape(len(voxels), rows // 2, 2, columns // 2, 2)
+    return blocks.mean(axis=(2, 4)).round().astype(np.int16)
+
+
+class ExampleSampler:
+    """Draws examples without end; the n-th batch depends on the seed and n alone.
+
+    patch: side of the square patches in pixels. gap_mm: range of the distance of the two middle slices.
+    """
+
+    def __init__(
+        self, stacks: list[Stack], patch: int = 160, gap_mm: tuple[float, float] = (1.25, 10.0), seed: int = 0
+    ):
+        self.stacks, self.patch, self.gap_mm, self.seed = stacks, patch, gap_mm, seed
+        weights = np.array([s.weight for s in stacks])
+        self.shares = weights / weights.sum()
+
+    def batch(self, number: int, size: int) -> dict[str, torch.Tensor]:
+        """Examples stacked: slices (B, 4, H, W), target (B, 1, H, W), and a (B,) tensor per condition."""
+        rng = np.random.default_rng((self.seed, number))
+        examples = [self._draw(rng) for _ in range(size)]
+        out = {
+            "slices": torch.stack([e.slices for e in examples]),
+            "target": torch.stack([e.target for e in examples]),
+        }
+        for name in ("gap_mm", "pixel_mm", "thickness_mm", "t"):
+            out[name] = torch.tensor([getattr(e, name) for e in examples], dtype=torch.float32)
+        return out
+
+    def _draw(self, rng: np.random.Generator) -> Example:
+        while True:
+            stack = self.stacks[rng.choice(len(self.stacks), p=self.shares)]
+            task = self._task(stack, rng)
+            if task is None:
+                continue
+            before, after, steps, thick, interval = task
+            zoom = float(np.exp(rng.uniform(-0.3, 0.3))) if rng.random() < 0.4 else 1.0
+            angle = float(rng.uniform(0, 360)) if zoom != 1.0 else 0.0
+            images = self._cut(stack, [*before, *after, steps], thick, zoom, angle, rng)
+            if images is not None and (images[-1] > -500).mean() > 0.25:
+                break
+        images = _augment(images, rng)
+        t = (steps - before[1]) / interval
+        if rng.random() < 0.5:  # seen from the other side
+            images[:4], t = images[:4][::-1].copy(), 1 - t
+        known = rng.random() < 0.5
+        return Example(
+            torch.from_numpy(images[:4].copy()),
+            torch.from_numpy(images[4:5].copy()),
+            gap_mm=interval * stack.spacing,
+            pixel_mm=stack.pixel / zoom,
+            thickness_mm=thick * stack.spacing if known else 0.0,
+            t=float(t),
+        )
+
+    def _task(self, stack: Stack, rng: np.random.Generator):
+        """Indices of the two slices before, the two after and the target, with thickness and interval in slices."""
+        low, high = self.gap_mm
+        intervals = np.arange(2, int(high / stack.spacing) + 1)
+        intervals = intervals[intervals * stack.spacing >= low]
+        if not len(intervals):  # thick scans still give their own double gap
+            intervals = np.array([2])
+        interval = int(rng.choice(intervals))
+        middle = interval % 2 == 0 and rng.random() < 0.6
+        offset = interval // 2 if middle else int(rng.integers(1, interval))
+        thick = 1
+        if rng.random() < 0.6 and stack.spacing <= 2.0:
+            # Contiguous slices are the commonest, overlapping and thin ones occur.
+            thick = interval if rng.random() < 0.4 else int(rng.integers(1, interval + 1))
+            thick = max(1, min(thick, round(7.0 / stack.spacing)))
+        half = thick // 2
+        first, last = half, len(stack.slices) - (thick - half)
+        if last - first < interval:
+            return None
+        start = int(rng.integers(first, last - interval + 1))
+        before, after = [start - interval, start], [start + interval, start + 2 * interval]
+        if before[0] < first or rng.random() < 0.1:  # the stack ends here: the nearer slice is repeated
+            before[0] = start
+        if after[1] > last or rng.random() < 0.1:
+            after[1] = after[0]
+        return before, after, start + offset, thick, interval
+
+    def _cut(self, stack, indices, thick, zoom, angle, rng):
+        """The same patch of five slices, (5, patch, patch) float32; None where the scan is too small."""
+        side = self.patch if zoom == 1.0 else int(np.ceil(self.patch / zoom * 1.42)) + 2
+        rows, columns = stack.slices.shape[1:]
+        top = int(rng.integers(0, max(rows - side, 0) + 1))
+        left = int(rng.integers(0, max(columns - side, 0) + 1))
+        half = thick // 2
+        window = (slice(top, top + side), slice(left, left + side))
+        cut = [stack.slices[(slice(i - half, i - half + thick), *window)] for i in indices]
+        images = np.stack([c[0] if thick == 1 else c.mean(axis=0, dtype=np.float32) for c in cut]).astype(
+            np.float32
+        )
+        if min(images.shape[1:]) < side:
+            down, right = side - images.shape[1], side - images.shape[2]
+            images = np.pad(images, ((0, 0), (0, down), (0, right)), mode="reflect")
+        if zoom == 1.0:
+            return images
+        return _rotate_zoom(images, angle, zoom, self.patch)
+
+
+def _rotate_zoom(images: np.ndarray, angle: float, zoom: float, size: int) -> np.ndarray:
+    side = images.shape[-1]
+    turn = np.deg2rad(angle)
+    scale = size / side / zoom
+    theta = torch.tensor(
+        [
+            [scale * np.cos(turn), -scale * np.sin(turn), 0.0],
+            [scale * np.sin(turn), scale * np.cos(turn), 0.0],
+        ],
+        dtype=torch.float32,
+    )
+    grid = F.affine_grid(theta[None], (1, 1, size, size), align_corners=False)
+    image = torch.from_numpy(images)[None]
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)[0].numpy()
+
+
+def _augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Flips and turns, HU shift and gain, kernel changes on all; noise and small shifts on the inputs alone."""
+    images = np.rot90(images, int(rng.integers(4)), axes=(1, 2))
+    if rng.random() < 0.5:
+        images = images[:, ::-1]
+    images = np.ascontiguousarray(images)
+    if rng.random() < 0.5:
+        images = images * rng.uniform(0.93, 1.07) + rng.uniform(-20, 20)
+    if rng.random() < 0.25:  # another reconstruction kernel: smoother, or sharper by an unsharp mask
+        smooth = gaussian_filter(images, (0, 0.8, 0.8))
+        images = images + rng.uniform(-0.8, 0.8) * (smooth - images)
+    if rng.random() < 0.25:
+        # The truth keeps its own noise, so the mean is what is learned (Noise2Noise).
+        noise = rng.standard_normal(images[:4].shape, dtype=np.float32)
+        noise = gaussian_filter(noise, (0, 0.7, 0.7))
+        images[:4] += noise * (rng.uniform(2, 15) / noise.std())
+    if rng.random() < 0.15:  # small movement of the patient between slices
+        for k in range(4):
+            dy, dx = rng.uniform(-0.7, 0.7, 2)
+            images[k] = _shift(images[k], dy, dx)
+    return np.clip(images, -1024, 8000).astype(np.float32)
+
+
+def _shift(image: np.ndarray, dy: float, dx: float) -> np.ndarray:
+    """Sub-pixel shift by bilinear weights, |dy|, |dx| < 1."""
+    for axis, amount in ((0, dy), (1, dx)):
+        neighbor = np.roll(image, 1 if amount > 0 else -1, axis=axis)
+        image = image + abs(amount) * (neighbor - image)
+    return image
