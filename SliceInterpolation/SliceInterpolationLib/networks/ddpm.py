@@ -111,10 +111,11 @@ class DDPM(PairNetwork):
     """Diffusion network conditioned on the two neighbors (arXiv 2605.16476, "DDPM"), 20,506,881 parameters.
 
     schedule: see `alpha_bars`. objective: what the network predicts, the noise "epsilon", "v" (Salimans & Ho
-    2022), or the slice "x0", which learns fastest here, the neighbors saying so much of it. signed: map the data to [-1, 1], so that it is centered like the noise. clip:
-    keep every estimate of the slice within the data's range while sampling. sampling_steps (None: all),
-    eta (0: DDIM, deterministic but for the first noise; 1: ancestral), samples (averaged) and seed are what
-    `forward` uses. The defaults are the corrected model, `DDPM(**PAPER)` is the published one.
+    2022), or the slice "x0", which learns fastest here, the neighbors saying so much of it. signed: map the
+    data to [-1, 1], so that it is centered like the noise. clip: keep every estimate of the slice within the
+    data's range while sampling. sampling_steps (None: all), eta (0: DDIM, deterministic but for the first
+    noise; 1: ancestral), samples (averaged) and seed are what `forward` uses. The defaults are the corrected
+    model, `DDPM(**PAPER)` is the published one.
     """
 
     paper = "arXiv:2605.16476"

@@ -50,7 +50,9 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, 0.1)), 0.1))
+        # In place wherever autograd allows it: on a CPU the memory traffic costs as much as the convolutions.
+        hidden = F.leaky_relu_(self.conv1(F.leaky_relu(x, 0.1)), 0.1)
+        return self.conv2(hidden).add_(x)
 
 
 class FlowRefine(nn.Module):
@@ -143,8 +145,8 @@ class FlowRefine(nn.Module):
         fine = self.encode1(self.enter(x) + self.condition(geometry)[:, :, None, None])
         middle = self.encode2(self.down1(F.leaky_relu(fine, 0.1)))
         coarse = self.bottom(self.down2(F.leaky_relu(middle, 0.1)))
-        middle = self.decode2(middle + _double(self.up2(coarse)))
-        fine = self.decode1(fine + _double(self.up1(middle)))
+        middle = self.decode2(middle + _double(_pointwise(self.up2, coarse)))
+        fine = self.decode1(fine + _double(_pointwise(self.up1, middle)))
         return F.leaky_relu(fine, 0.1), half_flow
 
     @staticmethod
@@ -181,6 +183,11 @@ class FlowRefine(nn.Module):
         residual = self.residual_limit * F.softsign(maps[:, 4:5] * (20.0 / self.residual_limit))
         in_air = slices.amax(dim=1, keepdim=True) < -900.0
         return out + residual.masked_fill(in_air, 0.0)
+
+
+def _pointwise(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """A 1x1 convolution as matrix product: on a CPU torch leaves the channels-last layout for it otherwise."""
+    return F.linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
 
 
 def _double(x: torch.Tensor) -> torch.Tensor:
