@@ -1,4 +1,8 @@
-"""The model catalogue: bundled and user models, each a folder with `weights.safetensors` and `card.json`."""
+"""The model catalogue: bundled and user models, each a folder with `weights.safetensors` and `card.json`.
+
+A card may name another weights file in its entry "weights"; with the architecture "torchscript" that is a
+TorchScript file of the user's own, see `networks.torchscript`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .weights import load_strictly, read_weights, sha256
+from .weights import load_strictly, read_script, read_weights, sha256
 
 if TYPE_CHECKING:
     import torch
 
 DEFAULT = "default"
+WEIGHTS = "weights.safetensors"
 _REQUIRED = ("name", "architecture", "config", "weights_sha256", "gap_mm", "intensity")
 
 
@@ -39,12 +44,22 @@ class Model:
         low, high = self.card["gap_mm"]
         return float(low), float(high)
 
+    @property
+    def weights(self) -> Path:
+        """The file with the weights, always in the model's own folder."""
+        return self.folder / Path(self.card.get("weights", WEIGHTS)).name
+
     def load(self) -> torch.nn.Module:
         """The network with its weights, ready to predict on the CPU. Raises InputError where they do not fit."""
         from .networks import build
 
-        tensors = read_weights(self.folder / "weights.safetensors", self.card["weights_sha256"])
-        network = build(self.card["architecture"], **self.card["config"])
+        architecture, config, expected = (
+            self.card[key] for key in ("architecture", "config", "weights_sha256")
+        )
+        if architecture == "torchscript":  # the file is the network
+            return build(architecture, **config, script=read_script(self.weights, expected)).eval()
+        tensors = read_weights(self.weights, expected)
+        network = build(architecture, **config)
         load_strictly(network, tensors, self.name)
         return network.eval()
 
@@ -106,17 +121,18 @@ def read_card(path: Path) -> dict[str, Any]:
 def add_model(path: str | Path) -> Model:
     """Copy a model into the user folder, after its weights have been loaded once.
 
-    path: the model's folder, its card.json or its weights.safetensors (the other one beside it).
+    path: the model's folder, its card.json or its weights file (the other one beside it).
     Raises InputError where card and weights do not fit or the name is taken.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
-    for needed in ("card.json", "weights.safetensors"):
-        if not (folder / needed).is_file():
-            raise InputError(
-                f"A model needs card.json and weights.safetensors in one folder; '{folder}' lacks {needed}."
-            )
+    if not (folder / "card.json").is_file():
+        raise InputError(f"A model needs card.json and {WEIGHTS} in one folder; '{folder}' lacks card.json.")
     model = Model(folder, read_card(folder / "card.json"), bundled=False)
+    if not model.weights.is_file():
+        raise InputError(
+            f"A model needs card.json and its weights in one folder; '{folder}' lacks {model.weights.name}."
+        )
     if not model.name.replace("-", "").replace("_", "").replace(".", "").isalnum() or model.name.startswith(
         "."
     ):
@@ -128,8 +144,8 @@ def add_model(path: str | Path) -> Model:
     model.load()
     target = user_folder() / model.name
     target.mkdir(parents=True)
-    for name in ("weights.safetensors", "card.json"):
-        shutil.copyfile(folder / name, target / name)
+    for file in (model.weights, folder / "card.json"):
+        shutil.copyfile(file, target / file.name)
     return Model(target, model.card, bundled=False)
 
 
@@ -143,4 +159,4 @@ def remove_model(name: str) -> None:
 
 def model_hash(model: Model) -> str:
     """SHA-256 of the weights as they are on disk."""
-    return sha256(model.folder / "weights.safetensors")
+    return sha256(model.weights)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
+from .device import tune_process
 from .errors import Cancelled, InputError
 from .progress import MODES, Reporter
 from .tables import measure_table, trust_table, write_csv
@@ -23,6 +24,8 @@ DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
+    if arguments is None:  # a process of our own, not a call from somebody else's
+        tune_process()
     reporter = Reporter(options.progress)
     try:
         with _cancel_on_signals():

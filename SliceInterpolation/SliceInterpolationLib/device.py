@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+
 from .errors import InputError
+
+
+def tune_process() -> None:
+    """Settings for a process that does nothing but interpolate; call it before torch is imported.
+
+    Waiting threads sleep instead of spinning, which on a shared machine doubles the CPU time. With glibc, freed
+    memory stays with the process: the buffers of one slice serve the next, and no page is cleared twice.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return  # not glibc
+    trim_threshold, mmap_threshold = -1, -3
+    for option in (trim_threshold, mmap_threshold):
+        set_option(option, 1 << 30)
 
 
 def choose_device(requested: str = "auto") -> tuple[str, str]:

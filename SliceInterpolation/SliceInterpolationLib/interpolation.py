@@ -79,6 +79,7 @@ def interpolate(
     if volume.units != "HU":
         remarks.append("No HU scale: percentiles 1 and 99 stand for -20 and 107 HU inside the method.")
     progress = progress or (lambda stage, done, total: None)
+    interpolator.progress = progress
     out, errors, provenance = _interleave(
         volume, interpolator, factor, output_mode, strength, uncertainty, progress
     )

@@ -80,7 +80,7 @@ def _blend(before: np.ndarray | None, after: np.ndarray | None, t: float) -> np.
 
 
 def _signed_distance(mask: np.ndarray, pixel: tuple[float, float]) -> np.ndarray | None:
-    """mm to the outline, positive inside; None where the slice holds nothing."""
+    """Mm to the outline, positive inside; None where the slice holds nothing."""
     if not mask.any():
         return None
     # The outline runs between pixels, half a pixel from either center.

@@ -66,36 +66,46 @@ def noise_sd(hu: np.ndarray, mask: np.ndarray, sigma: float = 3.0) -> float:
     return float(1.4826 * np.median(np.abs(high - np.median(high))))
 
 
-def compare_slices(prediction: np.ndarray, truth: np.ndarray, pixel: tuple[float, float]) -> dict[str, float]:
-    """All figures for one slice: prediction and truth in HU, (rows, columns); pixel: spacing in mm.
+class SliceTruth:
+    """An acquired slice that predictions are scored against; what depends on it alone is computed once.
 
-    psnr_brain and ssim_brain in dB and 0..1 over the whole slice in the brain window; edge (gradient error
-    there); mae_hu (body) and psnr_hu (whole slice, 4095 HU); psnr_intracranial, ssim_intracranial,
-    mae_intracranial inside the skull, NaN where there is no inside; noise_ratio (predicted over acquired SD);
-    lesion_hu (largest difference after a 3 mm Gaussian inside the skull: deleted or invented blobs).
+    hu: (rows, columns) in HU. pixel: (row, column) spacing in mm. Raises ValueError for slices of 10 pixels or
+    less on a side.
     """
-    truth = np.asarray(truth, np.float64)
-    prediction = np.asarray(prediction, np.float64)
-    x, y = windowed(prediction), windowed(truth)
-    similarity = ssim_map(x, y)
-    body, brain = body_mask(truth), intracranial_mask(truth, pixel)
-    full = [np.clip(image, *_FULL_RANGE) for image in (prediction, truth)]
-    inner = brain[_SSIM_RADIUS:-_SSIM_RADIUS, _SSIM_RADIUS:-_SSIM_RADIUS]
-    figures = {
-        "psnr_brain": psnr(x, y),
-        "ssim_brain": float(similarity.mean()),
-        "edge": edge_error(x, y),
-        "mae_hu": _mean_in(np.abs(prediction - truth), body),
-        "psnr_hu": psnr(*full, data_range=_FULL_RANGE[1] - _FULL_RANGE[0]),
-        "psnr_intracranial": psnr(x[brain], y[brain]) if brain.any() else float("nan"),
-        "ssim_intracranial": _mean_in(similarity, inner),
-        "mae_intracranial": _mean_in(np.abs(prediction - truth), brain),
-    }
-    acquired_noise = noise_sd(truth, brain)
-    figures["noise_ratio"] = noise_sd(prediction, brain) / acquired_noise if acquired_noise else float("nan")
-    smooth = gaussian_filter(prediction - truth, [3.0 / 2.355 / spacing for spacing in pixel])
-    figures["lesion_hu"] = float(np.abs(smooth[brain]).max()) if brain.any() else float("nan")
-    return figures
+
+    def __init__(self, hu: np.ndarray, pixel: tuple[float, float]):
+        self.hu = np.asarray(hu, np.float64)
+        self.pixel = pixel
+        self.body, self.brain = body_mask(self.hu), intracranial_mask(self.hu, pixel)
+        self._window, self._full = windowed(self.hu), np.clip(self.hu, *_FULL_RANGE)
+        self._noise = noise_sd(self.hu, self.brain)
+
+    def score(self, prediction: np.ndarray) -> dict[str, float]:
+        """All figures of a prediction in HU.
+
+        psnr_brain and ssim_brain in dB and 0..1 over the whole slice in the brain window; edge (gradient error
+        there); mae_hu (body) and psnr_hu (whole slice, 4095 HU); psnr_intracranial, ssim_intracranial,
+        mae_intracranial inside the skull, NaN where there is no inside; noise_ratio (predicted over acquired
+        SD); lesion_hu (largest difference after a 3 mm Gaussian inside the skull: deleted or invented blobs).
+        """
+        prediction = np.asarray(prediction, np.float64)
+        window, brain, error = windowed(prediction), self.brain, prediction - self.hu
+        similarity = ssim_map(window, self._window)
+        inner = brain[_SSIM_RADIUS:-_SSIM_RADIUS, _SSIM_RADIUS:-_SSIM_RADIUS]
+        smooth = gaussian_filter(error, [3.0 / 2.355 / spacing for spacing in self.pixel])
+        full = np.clip(prediction, *_FULL_RANGE)
+        return {
+            "psnr_brain": psnr(window, self._window),
+            "ssim_brain": float(similarity.mean()),
+            "edge": edge_error(window, self._window),
+            "mae_hu": _mean_in(np.abs(error), self.body),
+            "psnr_hu": psnr(full, self._full, data_range=_FULL_RANGE[1] - _FULL_RANGE[0]),
+            "psnr_intracranial": psnr(window[brain], self._window[brain]) if brain.any() else float("nan"),
+            "ssim_intracranial": _mean_in(similarity, inner),
+            "mae_intracranial": _mean_in(np.abs(error), brain),
+            "noise_ratio": noise_sd(prediction, brain) / self._noise if self._noise else float("nan"),
+            "lesion_hu": float(np.abs(smooth[brain]).max()) if brain.any() else float("nan"),
+        }
 
 
 def _mean_in(values: np.ndarray, mask: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from .device import choose_device
 from .errors import InputError
 from .interpolation import Progress
 from .interpolators import METHODS, SliceStack, create
-from .metrics import compare_slices
+from .metrics import SliceTruth
 from .volume import Volume
 
 BASELINES = ("linear", "cubic", "flow")
@@ -35,7 +35,7 @@ class TrustReport:
     """Errors of withheld acquired slices.
 
     rows: one dict a slice and method with the slice number (from 0), whether it has two neighbors on both
-    sides ("interior"), and the figures of `metrics.compare_slices`. means: figures of each method over the
+    sides ("interior"), and the figures of `metrics.SliceTruth.score`. means: figures of each method over the
     interior slices (over all where the stack is too short). verdict: one sentence; trusted: whether the
     method asked about predicts this scan best.
     """
@@ -83,12 +83,11 @@ def trust(
     rows = []
     count = len(stack) - 2
     for done, number in enumerate(range(1, len(stack) - 1)):
-        truth = stack.hu(number)
+        truth = SliceTruth(stack.hu(number), stack.pixel)
         for which, stream in predictions.items():
             predicted = next(stream) * stack.hu_gain + stack.hu_offset
             interior = 3 <= number < len(stack) - 3
-            figures = compare_slices(predicted, truth, stack.pixel)
-            rows.append({"slice": number, "method": which, "interior": interior, **figures})
+            rows.append({"slice": number, "method": which, "interior": interior, **truth.score(predicted)})
         if progress:
             progress("trust", done + 1, count)
     if volume.units != "HU":

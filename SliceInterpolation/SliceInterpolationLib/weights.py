@@ -30,6 +30,32 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def check_hash(path: Path, expected_sha256: str | None) -> None:
+    """InputError where the file is not there or is not the expected one; None expects nothing of it."""
+    if not path.is_file():
+        raise InputError(f"'{path}' is missing; install the model again.")
+    if expected_sha256 is not None and sha256(path) != expected_sha256:
+        raise InputError(
+            f"'{path}' is not the file that its card describes (SHA-256 differs); install it again."
+        )
+
+
+def read_script(path: str | Path, expected_sha256: str | None = None) -> torch.jit.ScriptModule:
+    """A TorchScript file on the CPU: the network and its weights in one.
+
+    Unlike safetensors such a file holds a program, though one confined to tensors; load what you trust.
+    Raises InputError where the file is damaged or is not the one that its card describes.
+    """
+    import torch
+
+    path = Path(path)
+    check_hash(path, expected_sha256)
+    try:
+        return torch.jit.load(str(path), map_location="cpu")
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"'{path}' is not a TorchScript file that this PyTorch can read.") from error
+
+
 def read_weights(path: str | Path, expected_sha256: str | None = None) -> dict[str, torch.Tensor]:
     """Tensors of a safetensors file by name; half precision is widened to float32.
 
@@ -38,10 +64,7 @@ def read_weights(path: str | Path, expected_sha256: str | None = None) -> dict[s
     import torch
 
     path = Path(path)
-    if expected_sha256 is not None and sha256(path) != expected_sha256:
-        raise InputError(
-            f"'{path}' is not the file that its card describes (SHA-256 differs); install it again."
-        )
+    check_hash(path, expected_sha256)
     content = path.read_bytes()
     try:
         length = int.from_bytes(content[:8], "little")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Callable
 
 from ..catalogue import find_model, list_models
@@ -12,6 +13,23 @@ from .classical import BSpline, Cubic, Linear, Nearest
 CLASSICAL = {method.name: method for method in (Nearest, Linear, Cubic, BSpline)}
 METHODS = (*CLASSICAL, "flow")
 """Methods without weights; every other name is looked up in the model catalogue."""
+
+_PAIR = ("pair", "PairInterpolator")
+NETWORKS = {
+    "flow-refine": ("network", "FlowRefineInterpolator"),
+    "dsi-unet": _PAIR,
+    "msi-cnn": _PAIR,
+    "msi-unet": _PAIR,
+    "msi-gan": _PAIR,
+    "msi-gan-plus": _PAIR,
+    "ddpm": _PAIR,
+    "rife-style": _PAIR,
+    "ifrnet-style": _PAIR,
+    "torchscript": _PAIR,
+    "saint": ("cross_view", "SaintInterpolator"),
+    "acvtt": ("cross_view", "AcvttInterpolator"),
+}
+"""What runs each architecture of `networks.ARCHITECTURES` on a stack: module and class."""
 
 
 def create(
@@ -32,9 +50,9 @@ def create(
     except InputError:
         names = ", ".join((*METHODS, "default", *(m.name for m in list_models())))
         raise InputError(f"There is no method '{method}'; known are {names}.") from None
-    from .network import FlowRefineInterpolator
+    network = model.load()
+    module, adapter = NETWORKS[model.card["architecture"]]
+    return getattr(import_module(f".{module}", __name__), adapter)(network, model.name, device, report)
 
-    return FlowRefineInterpolator(model.load(), model.name, device, report)
 
-
-__all__ = ["CLASSICAL", "METHODS", "Interpolator", "SliceStack", "SliceWise", "create"]
+__all__ = ["CLASSICAL", "METHODS", "NETWORKS", "Interpolator", "SliceStack", "SliceWise", "create"]

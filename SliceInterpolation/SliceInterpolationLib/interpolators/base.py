@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Callable
 
 import numpy as np
@@ -48,6 +49,11 @@ class SliceStack:
         """Slice `number` as (rows, columns) float32; beyond the ends the last one is repeated."""
         return np.asarray(self.slices[min(max(number, 0), len(self) - 1)], dtype=np.float32)
 
+    @cached_property
+    def percentiles(self) -> tuple[float, float]:
+        """The 1st and the 99th percentile of the stack, in HU or what stands for it."""
+        return percentiles(self.slices, self.hu_gain, self.hu_offset)
+
     def hu(self, number: int) -> np.ndarray:
         """As `image`, in HU or what stands for it."""
         return self.image(number) * np.float32(self.hu_gain) + np.float32(self.hu_offset)
@@ -65,16 +71,23 @@ def hu_mapping(volume: Volume) -> tuple[float, float]:
     """
     if volume.units == "HU":
         return 1.0, 0.0
-    step = max(1, volume.array.size // 2_000_000)
-    low, high = np.percentile(volume.array.reshape(-1)[::step], (1, 99))
-    gain = 127.0 / max(float(high - low), 1e-6)
-    return gain, -20.0 - gain * float(low)
+    low, high = percentiles(volume.array)
+    gain = 127.0 / max(high - low, 1e-6)
+    return gain, -20.0 - gain * low
+
+
+def percentiles(array: np.ndarray, gain: float = 1.0, offset: float = 0.0) -> tuple[float, float]:
+    """1st and 99th percentile of gain * array + offset; of large arrays from every n-th slice voxel."""
+    step = max(1, array.size // 2_000_000)
+    low, high = np.percentile(array.reshape(-1)[::step], (1, 99))
+    return gain * float(low) + offset, gain * float(high) + offset
 
 
 class Interpolator(ABC):
     """A method that predicts slices between given ones.
 
-    name: how users call it. report: where remarks for the user go (device changes, tiling).
+    name: how users call it. report: where remarks for the user go (device changes, tiling). progress: called
+    with (stage, done, total) by methods that work long before their first slice; what it raises ends the work.
     """
 
     name: str
@@ -82,6 +95,7 @@ class Interpolator(ABC):
 
     def __init__(self, report: Callable[[str], None] | None = None):
         self.report = report or (lambda message: None)
+        self.progress: Callable[[str, int, int], None] = lambda stage, done, total: None
 
     @abstractmethod
     def synthesize(self, stack: SliceStack, positions: Sequence[float]) -> Iterator[np.ndarray]:

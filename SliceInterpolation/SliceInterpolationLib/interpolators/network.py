@@ -1,4 +1,4 @@
-"""Interpolators that run on torch: optical flow and the flow-refine network, one slice at a time."""
+"""Interpolators that predict one slice at a time on torch: their base, optical flow, the flow-refine network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from ..networks.flow_refine import FlowRefine
 from ..networks.lucas_kanade import full_flow, symmetric_flow, warp
 from .base import SliceStack, SliceWise, split_positions
+from .on_device import OnDevice
 
 _BODY_HU = -500.0
 _BODY_MARGIN = 24  # px around the body that the network still sees
@@ -18,17 +19,17 @@ _SMALLEST_TILE = 128
 _TILE_OVERLAP = 48  # px beyond a tile that are predicted and thrown away
 
 
-class TorchInterpolator(SliceWise):
+class TorchInterpolator(OnDevice, SliceWise):
     """Base: predicts from four neighboring slices in HU on a device, smaller or elsewhere when memory ends.
 
     Where only air surrounds the body the slice is interpolated linearly, which saves half of the work on a
     usual head CT and changes no tissue.
     """
 
-    def __init__(self, device: str = "cpu", report: Callable[[str], None] | None = None):
-        super().__init__(report)
-        self.device = torch.device(device)
-        self.tile: int | None = None  # None: the whole slice at once
+    local = True
+    """False where a pixel depends on the whole slice: it is then neither cropped to the body nor tiled."""
+    tile: int | None = None
+    """Side of the tiles in pixels; None: the whole slice at once."""
 
     def predict(
         self, slices: torch.Tensor, stack: SliceStack, t: float, with_uncertainty: bool
@@ -59,6 +60,7 @@ class TorchInterpolator(SliceWise):
         outputs = [out, np.abs(images[2] - images[1]) * 0.5] if with_uncertainty else [out]
         box = _body_box(images[1:3])
         if box is not None:
+            box = box if self.local else (slice(None), slice(None))
             slices = torch.from_numpy(np.ascontiguousarray(images[(slice(None), *box)]))[None]
             with torch.inference_mode():
                 predicted = self._run(slices, stack, t, with_uncertainty)
@@ -77,20 +79,9 @@ class TorchInterpolator(SliceWise):
             except torch.cuda.OutOfMemoryError:
                 if self.device.type == "cpu":
                     raise
-                torch.cuda.empty_cache()
-                largest = max(slices.shape[-2:])
-                tile = (self.tile or largest) // 2
-                if tile >= _SMALLEST_TILE:
-                    self.tile = tile
-                    self.report(f"The GPU is out of memory; going on with tiles of {tile} pixels.")
-                else:
-                    self.tile = None
-                    self.move_to("cpu")
-                    self.report("The GPU is out of memory even for small tiles; going on with the CPU.")
-
-    def move_to(self, device: str) -> None:
-        """Run on another device from now on."""
-        self.device = torch.device(device)
+                size = self.tile or max(slices.shape[-2:])
+                smallest = _SMALLEST_TILE if self.local else size
+                self.tile = self._retreat(size, smallest, "tiles of {} pixels")
 
     def _run_tiled(self, slices: torch.Tensor, stack: SliceStack, t: float, with_uncertainty: bool):
         if self.tile is None:
@@ -131,16 +122,9 @@ class FlowRefineInterpolator(TorchInterpolator):
         device: str = "cpu",
         report: Callable[[str], None] | None = None,
     ):
-        super().__init__(device, report)
-        self.name = name
         # Channels last is the layout that CPU and GPU convolutions run fastest in.
-        self.network = network.eval().to(memory_format=torch.channels_last)
-        self.move_to(device)
-
-    def move_to(self, device: str) -> None:
-        """See `TorchInterpolator.move_to`."""
-        super().move_to(device)
-        self.network.to(self.device)
+        super().__init__(device, report, network.to(memory_format=torch.channels_last))
+        self.name = name
 
     def predict(self, slices, stack, t, with_uncertainty):
         """See `TorchInterpolator.predict`."""

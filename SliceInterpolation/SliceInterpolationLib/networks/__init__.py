@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 
 ARCHITECTURES = {
     "flow-refine": ("flow_refine", "FlowRefine"),
+    "dsi-unet": ("dsi_unet", "DSIUNet"),
+    "msi-cnn": ("msi_cnn", "MSICNN"),
+    "msi-unet": ("msi_unet", "MSIUNet"),
+    "msi-gan": ("msi_gan", "MSIGANGenerator"),
+    "msi-gan-plus": ("msi_gan", "MSIGANPlusGenerator"),
+    "ddpm": ("ddpm", "DDPM"),
+    "saint": ("saint", "Saint"),
+    "acvtt": ("acvtt", "Acvtt"),
+    "rife-style": ("rife_style", "RIFEStyle"),
+    "ifrnet-style": ("ifrnet_style", "IFRNetStyle"),
+    "torchscript": ("torchscript", "TorchScript"),
 }
 
 

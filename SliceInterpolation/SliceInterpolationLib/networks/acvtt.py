@@ -273,6 +273,33 @@ class AcvttFusion(nn.Module):
         return (sagittal + coronal) / 2 + residual[..., :height, :width]
 
 
+class Acvtt(nn.Module):
+    """Both networks of ACVTT in one, so that one file holds their weights: `transfer.*` and `fusion.*`.
+
+    transfer, fusion: options of `AcvttNet` and `AcvttFusion`. fuse: False leaves the second network out; the
+    two views are then averaged. references: number of reference slices of a volume. Run it by `volume`.
+    """
+
+    paper = PAPER
+    intensity = "(hu+1024)/4095"
+
+    def __init__(
+        self,
+        transfer: dict | None = None,
+        fusion: dict | None = None,
+        fuse: bool = True,
+        references: int = 3,
+    ):
+        super().__init__()
+        self.transfer = AcvttNet(**(transfer or {}))
+        self.fusion = AcvttFusion(**(fusion or {})) if fuse else None
+        self.references = references
+
+    def volume(self, **options) -> AcvttVolume:
+        """Both stages over a whole stack; options as in `AcvttVolume`."""
+        return AcvttVolume(self.transfer, self.fusion, self.references, **options)
+
+
 class AcvttVolume:
     """Both stages over a whole stack, see `interpolate_two_views` for buffers and memory.
 

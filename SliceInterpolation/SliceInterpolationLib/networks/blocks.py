@@ -28,7 +28,10 @@ class PairNetwork(nn.Module):
     middle_only = True
     """True where the network knows the slice halfway between its inputs only (t = 0.5)."""
     multiple = 1
+    """What the sides are padded to a multiple of."""
     minimum_side = 8
+    local = True
+    """False where a pixel depends on the whole slice, so that a part of it is predicted differently."""
 
     def forward(self, pair: torch.Tensor, t: float | torch.Tensor = 0.5) -> torch.Tensor:
         """Predict the slice at fraction t of the way from the first input to the second.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Callable
 
 import torch
 import torch.nn.functional as F
@@ -174,15 +175,20 @@ class DSIUNet(PairNetwork):
     ImageNet weights, which belong to batch normalization).
     residual: predict a correction of the mean of the inputs, zero at the start, rather than the slice itself
     as published; with a similarity loss the bounded start keeps an early excursion from becoming permanent.
+    inference: "whole" slices, or "composite" as the paper evaluated 512x512 slices, see `composite`; training
+    sees what it is given either way.
     """
 
     paper = "arXiv:2606.09953"
     intensity = "brain-window"
     multiple = 32
+    local = False  # Squeeze and excite averages over the whole slice.
 
-    def __init__(self, norm: str = "batch", residual: bool = False) -> None:
+    def __init__(self, norm: str = "batch", residual: bool = False, inference: str = "whole") -> None:
         super().__init__()
-        self.norm, self.residual = norm, residual
+        if inference not in ("whole", "composite"):
+            raise ValueError(f'inference must be "whole" or "composite", not {inference!r}')
+        self.norm, self.residual, self.inference = norm, residual, inference
         self.encoder = EfficientNetV2S(2, norm)
         skips = (*self.encoder.channels[-2::-1], 0)
         widths = (self.encoder.channels[-1], 256, 128, 64, 32, 16)
@@ -194,6 +200,13 @@ class DSIUNet(PairNetwork):
         if residual:
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
+
+    def forward(self, pair: torch.Tensor, t: float | torch.Tensor = 0.5) -> torch.Tensor:
+        """See `PairNetwork.forward`."""
+        whole = super().forward
+        if self.inference == "composite" and not self.training:
+            return composite(lambda crop: whole(crop, t), pair)
+        return whole(pair, t)
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         *skips, x = self.encoder(pair)
@@ -233,7 +246,7 @@ class DSIUNet(PairNetwork):
         self.encoder.load_state_dict(given)
 
 
-def composite(network: nn.Module, pair: torch.Tensor) -> torch.Tensor:
+def composite(network: Callable[[torch.Tensor], torch.Tensor], pair: torch.Tensor) -> torch.Tensor:
     """Predict a 512x512 slice from thirteen 256x256 crops, as the paper's evaluation does.
 
     The nine crops with corners at 64, 128 and 192 are averaged over the inner 384x384; the four corner crops

@@ -139,15 +139,26 @@ class FlowRefine(nn.Module):
         window = brain_window(torch.cat((seen, aligned), dim=1))
         logs = signed_log(torch.cat((seen, aligned), dim=1))
         images = torch.cat((window, logs, (logs[:, -1:] - logs[:, -2:-1]).abs()), dim=1)
-        x = torch.cat((F.pixel_unshuffle(images, 2), half_flow / 8.0), dim=1)
-        x = x.contiguous(memory_format=torch.channels_last)
         geometry = self._geometry(gap_mm, pixel_mm, t, thickness_mm)
-        fine = self.encode1(self.enter(x) + self.condition(geometry)[:, :, None, None])
+        fine = self.encode1(self._enter(images, half_flow / 8.0) + self.condition(geometry)[:, :, None, None])
         middle = self.encode2(self.down1(F.leaky_relu(fine, 0.1)))
         coarse = self.bottom(self.down2(F.leaky_relu(middle, 0.1)))
         middle = self.decode2(middle + _double(_pointwise(self.up2, coarse)))
         fine = self.decode1(fine + _double(_pointwise(self.up1, middle)))
         return F.leaky_relu(fine, 0.1), half_flow
+
+    def _enter(self, images: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+        """enter(cat(pixel_unshuffle(images, 2), flow)), the images by one strided 6x6 convolution.
+
+        The weights are the same, laid out otherwise; on a CPU it takes half of the time and memory.
+        """
+        weight, channels = self.enter.weight, images.shape[1]
+        blocks = weight[:, :-2].reshape(len(weight), channels, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3)
+        images = images.contiguous(memory_format=torch.channels_last)
+        x = F.conv2d(
+            images, blocks.reshape(len(weight), channels, 6, 6), self.enter.bias, stride=2, padding=2
+        )
+        return x + F.conv2d(flow.contiguous(memory_format=torch.channels_last), weight[:, -2:], padding=1)
 
     @staticmethod
     def _geometry(gap_mm, pixel_mm, t, thickness_mm):

@@ -171,6 +171,26 @@ class SaintRFN(nn.Module):
         return (sagittal + coronal) / 2 + residual * self.scale
 
 
+class Saint(nn.Module):
+    """Both networks of SAINT in one, so that one file holds their weights: `ami.*` and `rfn.*`.
+
+    ami, rfn: options of `SaintAMI` and `SaintRFN`. fuse: False leaves the second network out; the two views
+    are then averaged. Run it by `volume`.
+    """
+
+    paper = PAPER
+    intensity = "hu+1024"
+
+    def __init__(self, ami: dict | None = None, rfn: dict | None = None, fuse: bool = True):
+        super().__init__()
+        self.ami = SaintAMI(**(ami or {}))
+        self.rfn = SaintRFN(**(rfn or {})) if fuse else None
+
+    def volume(self, **options) -> SaintVolume:
+        """Both stages over a whole stack; options as in `SaintVolume`."""
+        return SaintVolume(self.ami, self.rfn, **options)
+
+
 class SaintVolume:
     """Both stages over a whole stack, see `interpolate_two_views` for buffers and memory.
 

@@ -1,0 +1,240 @@
+"""Volume nodes of the scene and volumes of the library: voxels, geometry, and which slices were acquired.
+
+MRML speaks RAS and keeps what is known about the slices in node attributes ("SliceInterpolation.*", saved with
+the scene); the library speaks LPS and keeps it in the volume. Nothing else in the package converts between them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+import vtk
+from SliceInterpolationLib.errors import InputError
+from SliceInterpolationLib.volume import UNKNOWN, Volume
+
+PREFIX = "SliceInterpolation."
+ORIGINAL_ROLE = "SliceInterpolation.Original"
+"""Node reference from a result to the scan that it was made of."""
+
+_LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
+_GEOMETRY_KEYS = ("SliceAxis", "SliceProvenance", "Units", "SliceThickness")
+
+
+def volumeFromNode(node) -> Volume:
+    """The volume of a scalar volume node; its voxels are a view of those of the node and must not be changed.
+
+    A transform above the node is not applied: the volume lies in the grid that the node stores. Raises InputError
+    for a node without voxels and for labelmaps, vector volumes and tensors.
+
+    Example::
+
+        volume = volumeFromNode(slicer.util.getNode("CTHead"))
+        print(volume.slice_count, volume.slice_spacing, volume.provenance)
+    """
+    array = _voxels(node)
+    spacing, origin, direction = _geometry(node)
+    own = sliceAttributes(node)
+    axis = own.get("SliceAxis")
+    thickness = own.get("SliceThickness")
+    volume = Volume(
+        array,
+        spacing,
+        origin,
+        direction,
+        slice_axis=axis if axis in ("i", "j", "k") else None,
+        units=own.get("Units"),
+        slice_thickness=float(thickness) if thickness else None,
+        header={key: value for key, value in own.items() if key not in _GEOMETRY_KEYS},
+        owner=node,
+    )
+    letters = own.get("SliceProvenance", volume.provenance)
+    # A node that was cropped or resampled keeps its attributes: which of its slices are which is lost then.
+    volume.provenance = letters if len(letters) == volume.slice_count else UNKNOWN * volume.slice_count
+    return volume
+
+
+def sliceAttributes(node) -> dict[str, str]:
+    """What the node, or else the NRRD file that it was loaded from, says about its slices; without the prefix."""
+    own = {}
+    for name in node.GetAttributeNames() or ():
+        if name.startswith(PREFIX):
+            own[name[len(PREFIX) :]] = node.GetAttribute(name)
+    return own or _attributesOfFile(node)
+
+
+def isResult(node) -> bool:
+    """True where the node holds slices that were not acquired."""
+    letters = sliceAttributes(node).get("SliceProvenance", "")
+    return any(letter in "SD" for letter in letters)
+
+
+def nodeFromVolume(volume: Volume, name: str, referenceNode=None):
+    """A new scalar volume node of a volume, placed and displayed like `referenceNode` where there is one.
+
+    The voxels are copied. The name is made unique in the scene.
+
+    Example::
+
+        result = interpolate(volumeFromNode(scan), factor=2).volume
+        node = nodeFromVolume(result, "CTHead x2", scan)
+    """
+    scene = slicer.mrmlScene
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+    updateNodeFromVolume(node, volume)
+    if referenceNode is not None:
+        placeLikeReference(node, referenceNode)
+    return node
+
+
+def updateNodeFromVolume(node, volume: Volume) -> None:
+    """Give a scalar volume node other voxels, geometry and slice attributes; its observers are told once."""
+    wasModifying = node.StartModify()
+    try:
+        matrix = vtk.vtkMatrix4x4()
+        affine = np.eye(4)
+        affine[:3] = (np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine)[:3]
+        matrix.DeepCopy(affine.ravel())
+        node.SetIJKToRASMatrix(matrix)
+        slicer.util.updateVolumeFromArray(node, _displayable(volume.array))
+        setSliceAttributes(node, volume)
+    finally:
+        node.EndModify(wasModifying)
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+
+
+def setSliceAttributes(node, volume: Volume) -> None:
+    """Write what is known about the slices into the attributes of the node, in place of what was there."""
+    for name in node.GetAttributeNames() or ():
+        if name.startswith(PREFIX):
+            node.RemoveAttribute(name)
+    own = {"SliceAxis": volume.slice_axis, "SliceProvenance": volume.provenance, "Units": volume.units}
+    if volume.slice_thickness:
+        own["SliceThickness"] = f"{volume.slice_thickness:g}"
+    for key, value in {**own, **volume.header}.items():
+        node.SetAttribute(PREFIX + key, value)
+
+
+def placeLikeReference(node, referenceNode) -> None:
+    """Put a node into the folder and under the transform of another, and show it the same way.
+
+    Volumes also get the window, level, threshold and color of the reference, and a node reference to it.
+    """
+    node.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
+    _placeInHierarchy(node, referenceNode)
+    if node.IsA("vtkMRMLScalarVolumeNode"):
+        node.SetNodeReferenceID(ORIGINAL_ROLE, referenceNode.GetID())
+        copyDisplay(referenceNode, node)
+
+
+def placeInFolderOf(node, referenceNode) -> None:
+    """Put a table, plot or segmentation into the subject hierarchy folder of another node."""
+    _placeInHierarchy(node, referenceNode)
+
+
+def copyDisplay(sourceNode, targetNode) -> None:
+    """Window, level, threshold, color and smoothing of one scalar volume for another.
+
+    A display node cannot be shared, since it holds the picture of its own volume.
+    """
+    source, target = sourceNode.GetScalarVolumeDisplayNode(), targetNode.GetScalarVolumeDisplayNode()
+    if source is None:
+        return
+    if target is None:
+        targetNode.CreateDefaultDisplayNodes()
+        target = targetNode.GetScalarVolumeDisplayNode()
+    wasModifying = target.StartModify()
+    target.SetAndObserveColorNodeID(source.GetColorNodeID())
+    target.SetAutoWindowLevel(False)
+    target.SetWindowLevel(source.GetWindow(), source.GetLevel())
+    target.SetAutoThreshold(False)
+    target.SetThreshold(source.GetLowerThreshold(), source.GetUpperThreshold())
+    target.SetApplyThreshold(source.GetApplyThreshold())
+    target.SetInterpolate(source.GetInterpolate())
+    target.EndModify(wasModifying)
+
+
+def _voxels(node) -> np.ndarray:
+    if node is None:
+        raise InputError("Choose a volume first.")
+    if not node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLTensorVolumeNode"):
+        raise InputError(f"'{node.GetName()}' is not a scalar volume; choose a CT or MR volume.")
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise InputError(f"'{node.GetName()}' is a labelmap; choose the scan that it was drawn on.")
+    image = node.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None:
+        raise InputError(f"'{node.GetName()}' holds no voxels; load it again.")
+    if image.GetNumberOfScalarComponents() != 1:
+        count = image.GetNumberOfScalarComponents()
+        raise InputError(f"'{node.GetName()}' holds {count} values a voxel; choose a scalar volume.")
+    return slicer.util.arrayFromVolume(node)
+
+
+def _geometry(node) -> tuple[tuple[float, ...], tuple[float, ...], np.ndarray]:
+    """Spacing, LPS origin and LPS direction columns of the grid of a node."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    affine = np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(3)])
+    affine = _LPS_FROM_RAS @ affine
+    spacing = np.linalg.norm(affine[:, :3], axis=0)
+    return tuple(spacing), tuple(affine[:, 3]), affine[:, :3] / spacing
+
+
+def _displayable(array: np.ndarray) -> np.ndarray:
+    """The same values in a type that the slice views can show: not bool, not 64-bit integers."""
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
+        fits = array.min() >= -(2**31) and array.max() < 2**31
+        return array.astype(np.int32 if fits else np.float64)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _attributesOfFile(node) -> dict[str, str]:
+    """Header entries of the NRRD file behind a node, which the reader of scalar volumes does not hand on.
+
+    Empty where the node was changed since it was read.
+    """
+    storage = node.GetStorageNode() if node.GetScene() is not None else None
+    path = Path((storage.GetFileName() or "") if storage is not None else "")
+    if path.suffix.lower() != ".nrrd" or not path.is_file() or node.GetModifiedSinceRead():
+        return {}
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return {}
+    own = {
+        key[len(PREFIX) :]: reader.GetMetaData(key)
+        for key in reader.GetMetaDataKeys()
+        if key.startswith(PREFIX)
+    }
+    if "SliceProvenance" in own and reader.GetDimension() == 3 and _isFlipped(node, reader, own):
+        own["SliceProvenance"] = own["SliceProvenance"][::-1]
+    return own
+
+
+def _isFlipped(node, reader: sitk.ImageFileReader, own: dict[str, str]) -> bool:
+    """Readers turn left-handed grids around; the slices then come in the opposite order."""
+    axis = "ijk".find(own.get("SliceAxis", "k"))
+    inFile = np.reshape(reader.GetDirection(), (3, 3))[:, axis]
+    return float(inFile @ _geometry(node)[2][:, axis]) < 0
+
+
+def _placeInHierarchy(node, referenceNode) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    if hierarchy is None:
+        return
+    referenceItem = hierarchy.GetItemByDataNode(referenceNode)
+    if not referenceItem:
+        return
+    parent = hierarchy.GetItemParent(referenceItem)
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, parent)
+    else:
+        hierarchy.CreateItem(parent, node)
