@@ -28,22 +28,22 @@ def denoised_slices(
     for number in range(1, len(stack) - 1):
         acquired = stack.image(number)
         residual = acquired - next(predictions)
-        explained = (1.0 - structure_gain(residual, stack.pixel)) * residual
+        body = stack.hu(number) > -500.0
+        explained = (1.0 - structure_gain(residual, body, stack.pixel)) * residual
         yield acquired - np.float32(strength) * explained, DENOISED
     yield stack.slices[-1], ""
 
 
-def structure_gain(residual: np.ndarray, pixel: tuple[float, float]) -> np.ndarray:
+def structure_gain(residual: np.ndarray, body: np.ndarray, pixel: tuple[float, float]) -> np.ndarray:
     """Local Wiener gain of a residual, 0 where it is noise to 1 where it is structure.
 
-    residual: (rows, columns). pixel: (row, column) spacing in mm. Noise hardly survives a 3 mm Gaussian;
-    structure does. The energy that noise leaves there is taken from the residual itself, as the median over the
-    part of the image that is not air, since most of a slice holds nothing new.
+    residual: (rows, columns); body: where it is not air, of the same shape; pixel: (row, column) spacing in mm.
+    Noise hardly survives a 3 mm Gaussian, structure does. The energy that noise leaves there is taken from the
+    residual itself, as the median over the body, since most of a slice holds nothing new.
     """
+    if not body.any():
+        return np.zeros_like(residual)
     sigma = [_STRUCTURE_MM / 2.355 / spacing for spacing in pixel]
     energy = gaussian_filter(gaussian_filter(residual, sigma) ** 2, sigma)
-    occupied = energy > 1e-3 * float(energy.max(initial=0.0))
-    if not occupied.any():
-        return np.zeros_like(residual)
-    noise = 2.0 * float(np.median(energy[occupied]))
+    noise = 2.0 * float(np.median(energy[body]))
     return np.clip(1.0 - noise / np.maximum(energy, 1e-12), 0.0, 1.0)

@@ -15,10 +15,10 @@ _FADE = 0.1  # part of the window at its ends over which the linear estimate's e
 
 @dataclass(frozen=True)
 class Window:
-    """HU from `low` to `high` as 0 to `top`, clipped."""
+    """HU from `low` to `high` as 0 to `top`, clipped. The ends are numbers, or arrays that broadcast."""
 
-    low: float
-    high: float
+    low: Any
+    high: Any
     top: float = 1.0
 
     def encode(self, hu: Any) -> Any:
@@ -52,9 +52,9 @@ WINDOWS = {
 }
 
 
-def window_of(domain: str, percentiles: tuple[float, float]) -> Window:
-    """The window of an intensity domain; percentiles: the 1st and 99th of the volume, for the domain "unit"."""
+def window_of(domain: str, percentiles: tuple[Any, Any]) -> Window:
+    """The window of an intensity domain; percentiles: 1st and 99th of the volume, for the domain "unit"."""
     if domain == "unit":
         low, high = percentiles
-        return Window(low, max(high, low + 1.0))
+        return Window(low, high + (high - low < 1e-3))  # constant data: any width will do
     return WINDOWS[domain]

@@ -18,6 +18,7 @@ from .volume import UNKNOWN, Volume
 
 SUFFIXES = (".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
 _HEADER_PREFIX = "SliceInterpolation."
+_SIDECAR_ENTRY = "SliceInterpolation"
 _GEOMETRY_KEYS = ("SliceAxis", "SliceProvenance", "Units", "SliceThickness")
 
 
@@ -55,9 +56,9 @@ def read_file(path: str | Path) -> Volume:
     """
     path = Path(path)
     image = read_image(path)
-    if image.GetNumberOfComponents() != 1:
+    if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
-            f"'{path.name}' holds {image.GetNumberOfComponents()} values a voxel (RGB or vectors); "
+            f"'{path.name}' holds {image.GetNumberOfComponentsPerPixel()} values a voxel (RGB or vectors); "
             "choose a scalar CT or MR volume."
         )
     header = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
@@ -65,7 +66,7 @@ def read_file(path: str | Path) -> Volume:
         raise InputError(f"'{path.name}' is a segmentation; choose the scan that it was drawn on.")
     own = {k[len(_HEADER_PREFIX) :]: v for k, v in header.items() if k.startswith(_HEADER_PREFIX)}
     if not own:
-        own = _read_sidecar(_sidecar(path))
+        own = _read_json(_sidecar(path)).get(_SIDECAR_ENTRY, {})
     thickness = own.get("SliceThickness")
     volume = Volume.from_sitk(
         image,
@@ -134,7 +135,7 @@ def write_volume(volume: Volume, path: str | Path, compress: bool = False) -> li
     if in_header:
         return [path]
     sidecar = _sidecar(path)
-    sidecar.write_text(json.dumps(own, indent=1) + "\n")
+    sidecar.write_text(json.dumps({**_read_json(sidecar), _SIDECAR_ENTRY: own}, indent=1) + "\n")
     return [path, sidecar]
 
 
@@ -159,12 +160,13 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(path.name[: -len(_suffix(path))] + ".json")
 
 
-def _read_sidecar(path: Path) -> dict[str, str]:
+def _read_json(path: Path) -> dict:
+    """The object in a JSON file; others (BIDS) keep entries of their own there. Empty where there is none."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) and "SliceProvenance" in content else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _own_header(volume: Volume) -> dict[str, str]:

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
+from SliceInterpolationLib.interpolators.base import percentiles
+
 
 @dataclass
 class Stack:
@@ -27,6 +29,7 @@ class Stack:
     spacing: float  # mm between slices
     pixel: float  # mm in plane
     weight: float  # share of the examples
+    percentiles: tuple[float, float]  # 1st and 99th of the scan, HU
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Example:
     pixel_mm: float
     thickness_mm: float  # 0 where it is withheld
     t: float
+    percentiles: tuple[float, float]  # of the scan, before augmentation
 
 
 def read_manifest(folder: Path, split: str, modality: str) -> list[dict]:
@@ -62,14 +66,15 @@ def load_stacks(
         dx, _, dz = image.GetSpacing()
         is_head = row["body"].startswith("head")
         weight = float(np.sqrt(len(voxels)))
-        stacks.append(Stack(f"{row['file']} axial {is_head:d}", voxels, dz, dx, weight))
+        limits = percentiles(voxels)
+        stacks.append(Stack(f"{row['file']} axial {is_head:d}", voxels, dz, dx, weight, limits))
         if dz <= 1.25:
             if dz / dx > 1.5:  # pixels of the reformatted planes must be about square
                 voxels, dx = _halve_in_plane(voxels), 2 * dx
             pixel = float(np.sqrt(dx * dz))
             for axis, name in ((1, "coronal"), (2, "sagittal")):
                 planes = np.ascontiguousarray(np.moveaxis(voxels, axis, 0))
-                stacks.append(Stack(f"{row['file']} {name} {is_head:d}", planes, dx, pixel, weight))
+                stacks.append(Stack(f"{row['file']} {name} {is_head:d}", planes, dx, pixel, weight, limits))
     for is_head in (False, True):
         for in_plane in (False, True):
             group = [
@@ -94,24 +99,31 @@ class ExampleSampler:
     """Draws examples without end; the n-th batch depends on the seed and n alone.
 
     patch: side of the square patches in pixels. gap_mm: range of the distance of the two middle slices.
+    middle_only: always t = 0.5, for networks that know nothing else.
     """
 
     def __init__(
-        self, stacks: list[Stack], patch: int = 160, gap_mm: tuple[float, float] = (1.25, 10.0), seed: int = 0
+        self,
+        stacks: list[Stack],
+        patch: int = 160,
+        gap_mm: tuple[float, float] = (1.25, 10.0),
+        seed: int = 0,
+        middle_only: bool = False,
     ):
         self.stacks, self.patch, self.gap_mm, self.seed = stacks, patch, gap_mm, seed
+        self.middle_only = middle_only
         weights = np.array([s.weight for s in stacks])
         self.shares = weights / weights.sum()
 
     def batch(self, number: int, size: int) -> dict[str, torch.Tensor]:
-        """Examples stacked: slices (B, 4, H, W), target (B, 1, H, W), and a (B,) tensor per condition."""
+        """Examples stacked: slices (B, 4, H, W), target (B, 1, H, W), percentiles (B, 2), conditions (B,)."""
         rng = np.random.default_rng((self.seed, number))
         examples = [self._draw(rng) for _ in range(size)]
         out = {
             "slices": torch.stack([e.slices for e in examples]),
             "target": torch.stack([e.target for e in examples]),
         }
-        for name in ("gap_mm", "pixel_mm", "thickness_mm", "t"):
+        for name in ("gap_mm", "pixel_mm", "thickness_mm", "t", "percentiles"):
             out[name] = torch.tensor([getattr(e, name) for e in examples], dtype=torch.float32)
         return out
 
@@ -139,6 +151,7 @@ class ExampleSampler:
             pixel_mm=stack.pixel / zoom,
             thickness_mm=thick * stack.spacing if known else 0.0,
             t=float(t),
+            percentiles=stack.percentiles,
         )
 
     def _task(self, stack: Stack, rng: np.random.Generator):
@@ -146,10 +159,12 @@ class ExampleSampler:
         low, high = self.gap_mm
         intervals = np.arange(2, int(high / stack.spacing) + 1)
         intervals = intervals[intervals * stack.spacing >= low]
+        if self.middle_only:
+            intervals = intervals[intervals % 2 == 0]
         if not len(intervals):  # thick scans still give their own double gap
             intervals = np.array([2])
         interval = int(rng.choice(intervals))
-        middle = interval % 2 == 0 and rng.random() < 0.6
+        middle = interval % 2 == 0 and (self.middle_only or rng.random() < 0.6)
         offset = interval // 2 if middle else int(rng.integers(1, interval))
         thick = 1
         if rng.random() < 0.6 and stack.spacing <= 2.0:

@@ -75,18 +75,20 @@ class WindowL1(Loss):
     Clipping the prediction makes dead zones: a ghosted skull over brain would get no gradient. Here a pixel
     is free only where target and prediction lie beyond the same end of the window. low, high: the window in
     the units of the data, (0, 1) for data already windowed, (-20, 107) for the brain window in HU.
+    clipped_target: the target comes clipped to the window, so that its very end may stand for anything
+    beyond; False where a target at the end means just that.
     """
 
-    def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
+    def __init__(self, low: float = 0.0, high: float = 1.0, clipped_target: bool = True) -> None:
         super().__init__()
         if not low < high:
             raise ValueError(f"the window's low end must be below its high end, got {low} and {high}")
-        self.low, self.high = low, high
+        self.low, self.high, self.clipped_target = low, high, clipped_target
 
     def compute(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         prediction, target = ((x - self.low) / (self.high - self.low) for x in (prediction, target))
-        below = (prediction <= 0) & (target <= 0)
-        above = (prediction >= 1) & (target >= 1)
+        below = (prediction <= 0) & (target <= 0 if self.clipped_target else target < 0)
+        above = (prediction >= 1) & (target >= 1 if self.clipped_target else target > 1)
         return (prediction - target.clamp(0, 1)).abs().masked_fill(below | above, 0.0).mean()
 
 
@@ -104,15 +106,16 @@ def structural_similarity(
     kernel = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
     kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
 
-    def smooth(image: torch.Tensor) -> torch.Tensor:
-        flat = image.flatten(0, 1).unsqueeze(1)
-        return F.conv2d(F.conv2d(flat, kernel), kernel.transpose(2, 3)).view(*image.shape[:2], -1)
-
-    mean_x, mean_y = smooth(x), smooth(y)
+    # One convolution with a group a map: on a CPU many times faster than one map after the other.
+    maps = torch.cat((x, y, x * x, y * y, x * y), dim=1)
+    kernels = kernel.expand(maps.shape[1], 1, 1, -1)
+    maps = F.conv2d(
+        F.conv2d(maps, kernels, groups=len(kernels)), kernels.transpose(2, 3), groups=len(kernels)
+    )
+    mean_x, mean_y, xx, yy, xy = maps.flatten(2).chunk(5, dim=1)
     # A variance below zero is rounding, whatever the precision.
-    variance_x = (smooth(x * x) - mean_x**2).clamp_min(0)
-    variance_y = (smooth(y * y) - mean_y**2).clamp_min(0)
-    covariance = smooth(x * y) - mean_x * mean_y
+    variance_x, variance_y = (xx - mean_x**2).clamp_min(0), (yy - mean_y**2).clamp_min(0)
+    covariance = xy - mean_x * mean_y
     c1, c2 = (k1 * data_range) ** 2, (k2 * data_range) ** 2
     contrast = (2 * covariance + c2) / (variance_x + variance_y + c2)
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)

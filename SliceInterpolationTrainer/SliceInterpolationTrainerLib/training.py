@@ -1,4 +1,4 @@
-"""The training loop of the flow-refine network: time-budgeted, guarded against collapse, resumable."""
+"""The training loop of the regression networks: time-budgeted, guarded against collapse, resumable."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pathlib import Path
 
 import torch
 
-from SliceInterpolationLib.networks.flow_refine import FlowRefine
-
 from .data import ExampleSampler
 from .objective import reconstruction_loss, uncertainty_loss
+from .prediction import predict
 
 
 @dataclass
@@ -55,10 +54,13 @@ class Guard:
         return True
 
 
-def train(network: FlowRefine, sampler: ExampleSampler, config: TrainingConfig, folder: Path) -> FlowRefine:
+def train(
+    network: torch.nn.Module, sampler: ExampleSampler, config: TrainingConfig, folder: Path
+) -> torch.nn.Module:
     """Train and return the network with its averaged (EMA) weights.
 
-    Writes `checkpoint.pt` (resumed from where it exists) and `log.jsonl` into `folder`.
+    network: any of `prediction.TRAINABLE`. Writes `checkpoint.pt` (resumed from where it exists) and
+    `log.jsonl` into `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
@@ -93,13 +95,15 @@ def train(network: FlowRefine, sampler: ExampleSampler, config: TrainingConfig, 
                 guard.hits, guard.restores = 0, guard.restores + 1
             continue
         optimizer.zero_grad(set_to_none=True)
-        (terms["reconstruction"] + terms["uncertainty"]).backward()
+        sum(terms.values()).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0, error_if_nonfinite=False)
         optimizer.step()
         decay = min(config.ema, (1 + state["step"]) / (10 + state["step"]))
         with torch.no_grad():
             for kept, new in zip(average.parameters(), network.parameters()):
                 kept.lerp_(new, 1 - decay)
+            for kept, new in zip(average.buffers(), network.buffers()):  # statistics of batch normalization
+                kept.copy_(new)
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + value.item()
         count += 1
@@ -120,21 +124,15 @@ def train(network: FlowRefine, sampler: ExampleSampler, config: TrainingConfig, 
     return average
 
 
-def _losses(network: FlowRefine, batch: dict, margin: int, ssim_weight: float) -> dict[str, torch.Tensor]:
-    prediction, sd = network(
-        batch["slices"],
-        batch["gap_mm"],
-        batch["pixel_mm"],
-        batch["t"],
-        batch["thickness_mm"],
-        with_uncertainty=True,
-    )
+def _losses(
+    network: torch.nn.Module, batch: dict, margin: int, ssim_weight: float
+) -> dict[str, torch.Tensor]:
     inner = (..., slice(margin, -margin), slice(margin, -margin))
-    prediction, sd, target = prediction[inner], sd[inner], batch["target"][inner]
-    return {
-        "reconstruction": reconstruction_loss(prediction, target, ssim_weight),
-        "uncertainty": uncertainty_loss(prediction, target, sd),
-    }
+    prediction, target, sd = (x if x is None else x[inner] for x in predict(network, batch))
+    terms = {"reconstruction": reconstruction_loss(prediction, target, ssim_weight)}
+    if sd is not None:
+        terms["uncertainty"] = uncertainty_loss(prediction, target, sd)
+    return terms
 
 
 def _snapshot(network, average):

@@ -13,6 +13,8 @@ import numpy as np
 from ..errors import InputError
 from ..volume import Volume
 
+_BODY_HU = -500.0
+
 
 @dataclass(frozen=True)
 class SliceStack:
@@ -54,6 +56,23 @@ class SliceStack:
         """The 1st and the 99th percentile of the stack, in HU or what stands for it."""
         return percentiles(self.slices, self.hu_gain, self.hu_offset)
 
+    @cached_property
+    def body(self) -> tuple[slice, slice] | None:
+        """Rows and columns from the first to the last that hold more than air in any slice; None: all is air.
+
+        One box for the whole stack: slices of one size let a process use the same memory again and again.
+        """
+        occupied = np.zeros(self.slices.shape[1:], dtype=bool)
+        for number in range(len(self)):
+            occupied |= self.hu(number) > _BODY_HU
+        box = []
+        for axis in (1, 0):
+            used = np.flatnonzero(occupied.any(axis=axis))
+            if not len(used):
+                return None
+            box.append(slice(int(used[0]), int(used[-1]) + 1))
+        return tuple(box)
+
     def hu(self, number: int) -> np.ndarray:
         """As `image`, in HU or what stands for it."""
         return self.image(number) * np.float32(self.hu_gain) + np.float32(self.hu_offset)
@@ -86,8 +105,9 @@ def percentiles(array: np.ndarray, gain: float = 1.0, offset: float = 0.0) -> tu
 class Interpolator(ABC):
     """A method that predicts slices between given ones.
 
-    name: how users call it. report: where remarks for the user go (device changes, tiling). progress: called
-    with (stage, done, total) by methods that work long before their first slice; what it raises ends the work.
+    name: how users call it. report: where remarks for the user go (device changes, tiling).
+    progress: called with (stage, done, total) by methods that work long before their first slice; what it
+    raises ends the work.
     """
 
     name: str

@@ -32,8 +32,8 @@ class PairInterpolator(TorchInterpolator):
         """See `SliceWise.between`. Raises InputError for a position that the network does not know."""
         if self.network.middle_only and t != 0.5:
             raise InputError(
-                f"'{self.name}' predicts only the slice halfway between two others: use factor 2 (or powers of "
-                "two by repeated use), or another method."
+                f"'{self.name}' predicts only the slice halfway between two others: only factor 2 "
+                "(or powers of two by repeated use)."
             )
         return super().between(stack, before, t)
 
@@ -44,8 +44,8 @@ class PairInterpolator(TorchInterpolator):
             self._told = True
             low, high = (float(stack.from_hu(np.float32(end))) for end in (window.low, window.high))
             self.report(
-                f"'{self.name}' knows intensities from {low:.0f} to {high:.0f} only; beyond them the result is "
-                "that of linear interpolation."
+                f"'{self.name}' knows intensities from {low:.0f} to {high:.0f} only; beyond them the result "
+                "is that of linear interpolation."
             )
         before, after = slices[:, 1:2], slices[:, 2:3]
         try:

@@ -1,0 +1,134 @@
+"""Rows of figures as table nodes, and table columns as plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+
+from .nodes import placeInFolderOf
+
+COLORS = ((0.84, 0.37, 0.0), (0.0, 0.45, 0.70), (0.0, 0.62, 0.45), (0.80, 0.47, 0.65), (0.35, 0.35, 0.35))
+"""Told apart by color-blind eyes as well (Wong, Nature Methods 8, 2011)."""
+
+
+def tableFromRows(rows: Sequence[dict[str, Any]], name: str, columns=None, tableNode=None, referenceNode=None):
+    """A table node with a row for each dict and a column for each key: numbers as numbers, the rest as text.
+
+    columns: keys in order (default: those of the first row). tableNode: filled anew instead of a new one.
+    referenceNode: the node whose subject hierarchy folder a new table joins.
+    """
+    if tableNode is None:
+        scene = slicer.mrmlScene
+        tableNode = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+        if referenceNode is not None:
+            placeInFolderOf(tableNode, referenceNode)
+    columns = list(columns or (rows[0] if rows else ()))
+    wasModifying = tableNode.StartModify()
+    tableNode.RemoveAllColumns()
+    tableNode.SetUseColumnNameAsColumnHeader(True)
+    for column in columns:
+        tableNode.AddColumn(_column(column, [row.get(column) for row in rows]))
+    tableNode.GetTable().Modified()
+    tableNode.EndModify(wasModifying)
+    return tableNode
+
+
+def rowsFromTable(tableNode) -> list[dict[str, Any]]:
+    """The rows of a table node; empty cells of numeric columns are NaN."""
+    table = tableNode.GetTable()
+    names = [table.GetColumnName(number) for number in range(table.GetNumberOfColumns())]
+    rows = []
+    for number in range(table.GetNumberOfRows()):
+        variants = [table.GetValue(number, column) for column in range(len(names))]
+        rows.append({name: _plain(variant) for name, variant in zip(names, variants)})
+    return rows
+
+
+def writeTable(tableNode, path: str | Path) -> Path:
+    """Write a table node as CSV."""
+    from SliceInterpolationLib.tables import write_csv
+
+    return write_csv(Path(path), rowsFromTable(tableNode))
+
+
+def plot(
+    tableNode, title: str, yColumns: Sequence[str], xColumn: str = "", yTitle: str = "", bars: bool = False
+):
+    """A plot chart node of columns of a table.
+
+    xColumn: numbers along x, or with `bars` the texts below the bars. Series that an earlier chart of the same
+    table and title had are replaced. Returns the vtkMRMLPlotChartNode.
+    """
+    scene = slicer.mrmlScene
+    chart = _chartOf(tableNode, title) or scene.AddNewNodeByClass(
+        "vtkMRMLPlotChartNode", scene.GenerateUniqueName(title)
+    )
+    for number in reversed(range(chart.GetNumberOfPlotSeriesNodes())):
+        scene.RemoveNode(chart.GetNthPlotSeriesNode(number))
+    chart.RemoveAllPlotSeriesNodeIDs()
+    chart.SetTitle(title)
+    chart.SetXAxisTitle("" if bars else xColumn)
+    chart.SetYAxisTitle(yTitle)
+    chart.SetNodeReferenceID(_TABLE_ROLE, tableNode.GetID())
+    for number, column in enumerate(yColumns):
+        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", column)
+        series.SetAndObserveTableNodeID(tableNode.GetID())
+        series.SetYColumnName(column)
+        if bars:
+            series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
+            series.SetLabelColumnName(xColumn)
+        else:
+            series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+            series.SetXColumnName(xColumn)
+            series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+        series.SetColor(*COLORS[number % len(COLORS)])
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return chart
+
+
+def showTable(tableNode) -> None:
+    """Open a table in the views (desktop): the layout changes to one with a table view if it has none."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetActiveTableID(tableNode.GetID())
+    layoutNode = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    withTable = slicer.modules.tables.logic().GetLayoutWithTable(layoutNode.GetViewArrangement())
+    layoutNode.SetViewArrangement(withTable)
+    slicer.app.applicationLogic().PropagateTableSelection()
+
+
+def showChart(chartNode) -> None:
+    """Open a plot in the views (desktop): the layout changes to one with a plot view if it has none."""
+    slicer.modules.plots.logic().ShowChartInLayout(chartNode)
+
+
+_TABLE_ROLE = "SliceInterpolation.Table"
+
+
+def _chartOf(tableNode, title: str):
+    for chart in slicer.util.getNodesByClass("vtkMRMLPlotChartNode"):
+        if chart.GetNodeReference(_TABLE_ROLE) is tableNode and chart.GetTitle() == title:
+            return chart
+    return None
+
+
+def _column(name: str, values: list[Any]):
+    isNumeric = all(value is None or isinstance(value, (int, float)) for value in values)
+    isWhole = isNumeric and all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    column = vtk.vtkIntArray() if isWhole else vtk.vtkDoubleArray() if isNumeric else vtk.vtkStringArray()
+    column.SetName(name)
+    for value in values:
+        if isNumeric:
+            column.InsertNextValue(float("nan") if value is None else value)
+        else:
+            column.InsertNextValue("" if value is None else str(value))
+    return column
+
+
+def _plain(variant) -> Any:
+    if variant.IsString():
+        return variant.ToString()
+    return variant.ToInt() if variant.IsInt() else variant.ToDouble()

@@ -1,0 +1,85 @@
+"""The trust report in the scene: a table and a plot, a slice a row, and the verdict for the panel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from SliceInterpolationLib.errors import InputError
+
+from .nodes import PREFIX, placeInFolderOf
+from .tablesAndPlots import plot, tableFromRows
+
+FIGURES = {
+    "psnr_brain": "PSNR in the brain window (dB)",
+    "ssim_brain": "SSIM in the brain window",
+    "mae_hu": "mean absolute error (HU)",
+    "mae_intracranial": "mean absolute error inside the skull (HU)",
+    "noise_ratio": "noise, predicted over acquired",
+    "lesion_hu": "largest difference of a 3 mm blob (HU)",
+}
+"""Figures of the report that can be plotted, with the title of the axis."""
+
+
+def showTrust(scanNode, report: dict[str, Any] | str | Path, figure: str = "psnr_brain") -> dict[str, Any]:
+    """Show a trust report of a scan: what `SliceInterpolationLib.trust` returns `as_dict`, or its JSON file.
+
+    figure: one of `FIGURES`, for table "bySlice" and the plot "plot": a row for each withheld slice, a column for
+    each method. "means" is a table of the mean figures of each method. The verdict is an attribute of both tables
+    ("SliceInterpolation.Verdict"). Raises InputError for something that is no trust report.
+    """
+    report = loadReport(report)
+    if figure not in FIGURES:
+        raise ValueError(f"{figure} is none of {tuple(FIGURES)}")
+    name = scanNode.GetName()
+    methods = list(report["means"])
+    means = [{"method": method, **report["means"][method]} for method in methods]
+    meansTable = tableFromRows(means, f"{name} trust check", referenceNode=scanNode)
+    bySlice: dict[int, dict[str, Any]] = {}
+    for row in report["rows"]:
+        # Slices are counted from 1 wherever people read them.
+        number = int(row["slice"]) + 1
+        bySlice.setdefault(number, {"slice": number, **dict.fromkeys(methods)})[row["method"]] = row[figure]
+    rows = [bySlice[number] for number in sorted(bySlice)]
+    table = tableFromRows(rows, f"{name} trust check by slice", referenceNode=scanNode)
+    chart = plot(table, f"{name} trust check", methods, "slice", FIGURES[figure])
+    placeInFolderOf(chart, scanNode)
+    for node in (meansTable, table):
+        node.SetAttribute(PREFIX + "Verdict", report["verdict"])
+        node.SetAttribute(PREFIX + "Trusted", "1" if report["trusted"] else "0")
+    return {"means": meansTable, "bySlice": table, "plot": chart}
+
+
+def loadReport(report: dict[str, Any] | str | Path) -> dict[str, Any]:
+    """A trust report as a dict, from a dict or a JSON file; InputError where it is none."""
+    if not isinstance(report, dict):
+        try:
+            report = json.loads(Path(report).read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"'{report}' is not a readable trust report; run the trust check again.") from error
+    missing = {"method", "gap_mm", "rows", "means", "trusted", "verdict"} - set(report)
+    if missing:
+        raise InputError(f"The trust report lacks {', '.join(sorted(missing))}; run the trust check again.")
+    return report
+
+
+def warnings(report: dict[str, Any] | str | Path) -> list[str]:
+    """What the panel should warn of: the method does not win on this scan, or the gap is outside of its range.
+
+    The check bridges twice the slice distance, interpolation the distance itself; the range of the model is
+    compared with the latter. Empty where there is nothing to warn of.
+    """
+    from SliceInterpolationLib.catalogue import list_models
+
+    report = loadReport(report)
+    found = [] if report["trusted"] else [report["verdict"]]
+    gap = report["gap_mm"] / 2
+    for model in list_models():
+        low, high = model.gap_mm
+        if model.name == report["method"] and not low <= gap <= high:
+            found.append(
+                f"Slices {gap:.3g} mm apart lie outside of the range {low:g} to {high:g} mm that "
+                f"{model.name} was trained for; compare with flow and cubic."
+            )
+    return found

@@ -1,0 +1,119 @@
+"""Slice views of the real MRML core, rendered offscreen, laid out as a compare layout says."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import vtk
+from slicercore import Core
+from vtk.util.numpy_support import vtk_to_numpy
+
+_MANAGERS = (
+    "vtkMRMLCrosshairDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLColorLegendDisplayableManager",
+    "vtkMRMLRulerDisplayableManager",
+    "vtkMRMLOrientationMarkerDisplayableManager",
+)
+
+
+class OffscreenSliceView:
+    """A slice node with its logic, displayable managers and a render window, as a qMRMLSliceView has them."""
+
+    def __init__(self, core: Core, sliceNode, size: tuple[int, int]):
+        self.node = sliceNode
+        self.logic = slicer.vtkMRMLSliceLogic()
+        self.logic.SetMRMLApplicationLogic(core.applicationLogic)
+        self.logic.SetMRMLScene(core.scene)
+        self.logic.SetSliceNode(sliceNode)
+        core.applicationLogic.GetSliceLogics().AddItem(self.logic)
+        self.renders = 0
+        self._renderer, self._overlay = vtk.vtkRenderer(), vtk.vtkRenderer()
+        self._overlay.SetLayer(1)
+        self._window = vtk.vtkRenderWindow()
+        self._window.SetOffScreenRendering(1)
+        self._window.SetMultiSamples(0)
+        self._window.SetNumberOfLayers(2)
+        for renderer in (self._renderer, self._overlay):
+            renderer.GetActiveCamera().ParallelProjectionOn()
+            self._window.AddRenderer(renderer)
+        self._window.SetSize(*size)
+        self._interactor = vtk.vtkRenderWindowInteractor()
+        self._interactor.SetRenderWindow(self._window)
+        self._mapper = vtk.vtkImageMapper()
+        self._mapper.SetColorWindow(255)
+        self._mapper.SetColorLevel(127.5)
+        self._actor = vtk.vtkActor2D()
+        self._actor.SetMapper(self._mapper)
+        self._actor.GetProperty().SetDisplayLocationToBackground()
+        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+        factory.SetMRMLApplicationLogic(core.applicationLogic)
+        for manager in _MANAGERS:
+            if not factory.IsDisplayableManagerRegistered(manager):
+                factory.RegisterDisplayableManager(manager)
+        self._managers = slicer.vtkMRMLDisplayableManagerGroup()
+        self._managers.SetRenderer(self._renderer)
+        self._managers.Initialize(factory, self._renderer)
+        self._managers.SetMRMLDisplayableNode(sliceNode)
+        self.logic.ResizeSliceNode(*size)
+
+    def renderWindow(self):
+        return self._window
+
+    def scheduleRender(self) -> None:
+        self.renders += 1
+
+    def picture(self) -> np.ndarray:
+        """What the view shows now: (rows, columns, 3) uint8, the upper row first."""
+        connection = self.logic.GetImageDataConnection()
+        self._mapper.SetInputConnection(connection)
+        if connection is not None and not self._renderer.HasViewProp(self._actor):
+            self._renderer.AddViewProp(self._actor)
+        self._window.Render()
+        grab = vtk.vtkWindowToImageFilter()
+        grab.SetInput(self._window)
+        grab.ReadFrontBufferOff()
+        grab.Update()
+        image = grab.GetOutput()
+        width, height, _ = image.GetDimensions()
+        return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1, :, :3].copy()
+
+
+class OffscreenViews(dict):
+    """Slice views by layout name, made when a layout names them, as the layout manager does."""
+
+    def __init__(self, core: Core, size: tuple[int, int] = (420, 360)):
+        self.core, self.size = core, size
+        core.layoutNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onLayout, -10.0)
+        self._onLayout(core.layoutNode, "")
+
+    def _onLayout(self, layoutNode, event) -> None:
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            if node.GetLayoutName() not in self:
+                self[node.GetLayoutName()] = OffscreenSliceView(self.core, node, self.size)
+
+    def layout(self) -> np.ndarray:
+        """The picture of the current layout: its views at equal sizes in the order of its XML."""
+        return self._tile(self.core.layoutNode.GetLayoutRootElement())
+
+    def _tile(self, element) -> np.ndarray:
+        name = element.GetName()
+        children = [element.GetNestedElement(number) for number in range(element.GetNumberOfNestedElements())]
+        if name == "view":
+            return np.pad(self[element.GetAttribute("singletontag")].picture(), ((2, 2), (2, 2), (0, 0)))
+        parts = [self._tile(child) for child in children]
+        if name == "item":
+            return parts[0]
+        return np.concatenate(parts, axis=0 if element.GetAttribute("type") == "vertical" else 1)
+
+
+def savePng(picture: np.ndarray, path) -> None:
+    """Write a picture as PNG."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(picture.shape[1], picture.shape[0], 1)
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
+    vtk_to_numpy(image.GetPointData().GetScalars())[:] = picture[::-1].reshape(-1, 3)
+    writer = vtk.vtkPNGWriter()
+    writer.SetFileName(str(path))
+    writer.SetInputData(image)
+    writer.Write()

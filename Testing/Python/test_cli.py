@@ -1,0 +1,216 @@
+"""The command line as a user runs it: exit codes, progress, files, cancel, and the demo."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from SliceInterpolationLib import Volume, read_volume, write_volume
+from SliceInterpolationLib.cli import main
+from SliceInterpolationLib.pictures import compare_picture
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def scan(phantom_volume, tmp_path) -> Path:
+    write_volume(phantom_volume, tmp_path / "scan.nrrd")
+    return tmp_path / "scan.nrrd"
+
+
+def run(*arguments) -> int:
+    return main([str(a) for a in arguments])
+
+
+def lines(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_interpolate(scan, tmp_path, capsys):
+    out = tmp_path / "out.nrrd"
+    assert run("interpolate", scan, out, "--uncertainty", tmp_path / "sd.nrrd", "--progress", "json") == 0
+    said = lines(capsys)
+    assert said[-1]["stage"] == "result"
+    assert said[-1]["paths"] == [str(out), str(tmp_path / "sd.nrrd")]
+    steps = [line for line in said if line["done"] is not None]
+    assert [line["done"] for line in steps] == list(range(48))
+    assert all(line["total"] == 47 for line in steps)
+    assert steps[5]["eta_s"] >= 0
+    assert any("CPU" in (line["message"] or "") for line in said)
+    scanned, _ = read_volume(scan)
+    made, _ = read_volume(out)
+    assert made.array.shape == (47, 128, 128)
+    np.testing.assert_array_equal(made.array[::2], scanned.array)
+    assert made.provenance == "AS" * 23 + "A"
+    assert made.header["Method"] == "flow-refine"
+    assert len(made.header["ModelSHA256"]) == 64
+    sd, _ = read_volume(tmp_path / "sd.nrrd")
+    assert sd.array[::2].max() == 0
+    assert sd.array[1::2].min() >= 0
+
+
+def test_progress_modes(scan, tmp_path, capsys):
+    assert run("interpolate", scan, tmp_path / "a.nrrd", "--method", "linear") == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip() == str(tmp_path / "a.nrrd")
+    assert "24 slices at 5 mm -> 47 at 2.5 mm" in captured.err
+    assert run("interpolate", scan, tmp_path / "b.nrrd", "--method", "linear", "--progress", "none") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{scan}", "{out}", "--method", "magic"], "no model 'magic'"),
+        (["{scan}", "{out}", "--factor", "1"], "factor must be"),
+        (["{scan}", "{out}", "--factor", "two"], "factor must be"),
+        (["{scan}", "{out}", "--strength", "3", "--output-mode", "denoised"], "between 0 and 1"),
+        (["{scan}", "{out}", "--device", "tpu"], "no device 'tpu'"),
+        (["{scan}", "{out}", "--axis", "i"], "--force"),
+        (["{scan}", "{folder}/none/out.nrrd"], "does not exist"),
+        (["{scan}", "{folder}/out.xyz"], "known suffix"),
+        (["{folder}/nothing.nrrd", "{out}"], "check the path"),
+        (["{scan}", "{out}", "--method", "linear", "--uncertainty", "{folder}/sd.nrrd"], "does not estimate"),
+    ],
+)
+def test_bad_arguments_end_with_2_and_leave_nothing(scan, tmp_path, capsys, arguments, words):
+    before = sorted(tmp_path.iterdir())
+    filled = [a.format(scan=scan, out=tmp_path / "out.nrrd", folder=tmp_path) for a in arguments]
+    assert run("interpolate", *filled) == 2
+    assert words in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_unknown_options_end_with_2():
+    with pytest.raises(SystemExit) as caught:
+        run("interpolate", "a.nrrd")
+    assert caught.value.code == 2
+
+
+def test_error_as_json(tmp_path, capsys):
+    assert run("interpolate", tmp_path / "no.nrrd", tmp_path / "out.nrrd", "--progress", "json") == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out.splitlines()[-1])["stage"] == "error"
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of another process are a POSIX matter")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_cancel_leaves_nothing(tmp_path, how):
+    rng = np.random.default_rng(0)
+    big = Volume(rng.integers(-100, 100, (60, 384, 384)).astype(np.int16), (0.5, 0.5, 5.0), units="HU")
+    write_volume(big, tmp_path / "scan.nrrd")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "SliceInterpolationLib", "interpolate", "scan.nrrd", "out.nrrd", "--progress", "json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "SliceInterpolation")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if (json.loads(line)["done"] or 0) >= 5:
+            break
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "cancelled; nothing was written" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nrrd"]
+
+
+def test_dicom_runs_become_files(scans, tmp_path):
+    folder = scans / "dicom" / "head_ge_human_tilt_irregular"
+    assert run("interpolate", folder, tmp_path / "head.nrrd", "--method", "linear") == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["head-run1.nrrd", "head-run2.nrrd"]
+    first, _ = read_volume(tmp_path / "head-run1.nrrd")
+    assert first.is_sheared
+    assert first.slice_count == 27
+
+
+def test_compare_noise_trust_measure(scan, phantom, tmp_path, capsys):
+    out = tmp_path / "out.nrrd"
+    assert run("interpolate", scan, out, "--method", "flow") == 0
+    assert run("compare", scan, out, "--output", tmp_path / "c.png", "--window", "40", "80") == 0
+    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+    assert run("noise", scan, "--output-dir", tmp_path / "noise", "--method", "flow") == 0
+    residual, _ = read_volume(tmp_path / "noise" / "residual.nrrd")
+    assert residual.array.shape == phantom.image.shape
+    capsys.readouterr()
+    assert run("trust", scan, "--output", tmp_path / "t.json", "--method", "flow", "--progress", "json") == 0
+    assert lines(capsys)[-1]["verdict"] == json.loads((tmp_path / "t.json").read_text())["verdict"]
+    labels = Volume(phantom.mask, phantom.spacing, phantom.origin, slice_axis="k", units="label")
+    write_volume(labels, tmp_path / "mask.nrrd")
+    table = tmp_path / "m.csv"
+    code = run("measure", scan, "--segmentation", tmp_path / "mask.nrrd", "--result", out, "--output", table)
+    assert code == 0
+    rows = list(csv.DictReader(table.open()))
+    assert [row["grid"].split(",")[0] for row in rows] == ["acquired", "interpolated", "interpolated"]
+    assert float(rows[0]["volume_ml"]) == pytest.approx(30, rel=0.1)
+
+
+def test_models_command(capsys):
+    assert run("models") == 0
+    assert "flow-refine" in capsys.readouterr().out
+    assert run("models", "info", "default") == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["training"]["scans"]
+    assert run("models", "remove", "flow-refine") == 2
+    assert run("models", "add") == 2
+
+
+def test_demo_on_the_phantom(tmp_path, capsys):
+    """The whole demo, as `make demo` runs it."""
+    folder = tmp_path / "demo"
+    assert run("demo", "--output-dir", folder) == 0
+    captured = capsys.readouterr()
+    written = {str(Path(line).relative_to(folder)) for line in captured.out.split()}
+    expected = {
+        "original.nrrd", "interpolated.nrrd", "denoised.nrrd", "uncertainty.nrrd", "hematoma.nrrd", "compare.png",
+        "trust.json", "measurements.csv", "noise/residual.nrrd", "noise/noise-sd.nrrd", "noise/noise.csv",
+        "noise/noise.png",
+    }  # fmt: skip
+    assert written == expected
+    assert all((folder / name).stat().st_size for name in expected)
+    made, _ = read_volume(folder / "interpolated.nrrd")
+    assert made.array.shape == (59, 512, 512)
+    report = json.loads((folder / "trust.json").read_text())
+    assert report["trusted"]
+    assert report["means"]["flow-refine"]["psnr_brain"] > report["means"]["flow"]["psnr_brain"]
+    rows = list(csv.DictReader((folder / "measurements.csv").open()))
+    assert all(abs(float(row["error_percent"])) < 6 for row in rows)
+    assert "Hematoma, true volume 30.00 mL" in captured.err
+
+
+def test_demo_on_a_scan(scan, tmp_path, capsys):
+    assert run("demo", "--input", scan, "--output-dir", tmp_path / "demo") == 0
+    assert (tmp_path / "demo" / "compare.png").exists()
+    assert not (tmp_path / "demo" / "measurements.csv").exists()
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "PIR", "SAL"])
+def test_pictures_stand_upright_in_every_orientation(phantom_volume, tmp_path, orientation):
+    """The same head stored in another orientation gives the same picture."""
+    from matplotlib.image import imread
+
+    turned = Volume.from_sitk(sitk.DICOMOrient(phantom_volume.to_sitk(), orientation), units="HU")
+    assert turned.slice_spacing == 5.0
+    point = (0.0, 0.0, -10.0)
+    pictures = [
+        imread(compare_picture([("scan", v)], tmp_path / f"{n}.png", position=point))
+        for n, v in enumerate((phantom_volume, turned))
+    ]
+    assert pictures[0].shape == pictures[1].shape
+    # Captions may count slices from the other end; the images themselves start below them.
+    below = pictures[0].shape[0] // 6
+    assert np.abs(pictures[0][below:] - pictures[1][below:]).mean() < 0.01

@@ -1,0 +1,236 @@
+"""Metrics, trust check, noise analysis and measurements, against libraries and known truths."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import moving_ellipse
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import structural_similarity
+
+from SliceInterpolationLib import InputError, Volume, interpolate, write_volume
+from SliceInterpolationLib.demo import phantom_volume as full_phantom
+from SliceInterpolationLib.masks import body_mask, intracranial_mask
+from SliceInterpolationLib.measure import abc2, carry_over, measure, measure_segment, read_segmentation, threshold_near
+from SliceInterpolationLib.metrics import SliceTruth, noise_sd, psnr, ssim_map
+from SliceInterpolationLib.noise import analyze_noise, noise_alternation, write_noise_report
+from SliceInterpolationLib.phantom import Hematoma, head_phantom
+from SliceInterpolationLib.trust import trust
+
+
+def test_ssim_agrees_with_scikit_image():
+    rng = np.random.default_rng(0)
+    x = gaussian_filter(rng.random((60, 50)), 1)
+    y = np.clip(x + 0.05 * rng.standard_normal(x.shape), 0, 1)
+    _, theirs = structural_similarity(
+        x, y, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )
+    np.testing.assert_allclose(ssim_map(x, y), theirs[5:-5, 5:-5], atol=1e-10)
+
+
+def test_psnr_by_hand():
+    assert psnr(np.full((4, 4), 0.1), np.zeros((4, 4))) == pytest.approx(20.0)
+    assert psnr(np.ones((4, 4)), np.ones((4, 4))) == float("inf")
+
+
+def test_perfect_and_shifted_predictions(phantom):
+    truth = SliceTruth(phantom.image[12], (1.8, 1.8))
+    perfect = truth.score(phantom.image[12])
+    assert perfect["psnr_brain"] == float("inf")
+    assert perfect["ssim_brain"] == pytest.approx(1.0)
+    assert perfect["noise_ratio"] == pytest.approx(1.0)
+    shifted = truth.score(phantom.image[12] + 5.0)
+    assert shifted["mae_hu"] == pytest.approx(5.0)
+    assert shifted["lesion_hu"] == pytest.approx(5.0, abs=0.1)
+
+
+def test_a_deleted_lesion_is_seen(phantom):
+    k = int(np.argmax(phantom.mask.sum(axis=(1, 2))))
+    truth = SliceTruth(phantom.image[k], (1.8, 1.8))
+    erased = phantom.image[k].astype(float)
+    erased[phantom.mask[k] > 0] -= 30
+    assert truth.score(erased)["lesion_hu"] == pytest.approx(30, abs=2)
+
+
+def test_masks_find_body_and_brain(phantom):
+    image = phantom.image[13]
+    body, brain = body_mask(image), intracranial_mask(image, (1.8, 1.8))
+    assert body[64, 64]
+    assert not body[2, 2]
+    values = image[brain]
+    assert brain.sum() > 0.25 * body.sum()
+    assert values.min() > -100
+    assert values.max() < 150
+    assert not (brain & ~body).any()
+    assert not intracranial_mask(np.full((64, 64), -1000.0), (1, 1)).any()
+
+
+def test_noise_sd_ignores_edges():
+    rng = np.random.default_rng(0)
+    image = rng.normal(40, 5, (200, 200))
+    image[:, 100:] += 30
+    assert noise_sd(image, np.ones(image.shape, bool)) == pytest.approx(5, rel=0.05)
+
+
+def test_trust_on_motion_prefers_motion():
+    array = np.clip(moving_ellipse(9), -1024, 3000).astype(np.int16)
+    report = trust(Volume(array, (0.6, 0.6, 5.0), units="HU"))
+    assert set(report.means) == {"flow-refine", "linear", "cubic", "flow"}
+    assert len(report.rows) == 7 * 4
+    assert report.means["flow"]["psnr_brain"] > report.means["linear"]["psnr_brain"] + 3
+    assert sum(row["interior"] for row in report.rows) == 3 * 4
+    json.dumps(report.as_dict(), allow_nan=False)
+
+
+def test_trust_says_so_when_the_method_loses():
+    """Linear interpolation of a moving head must not be called trusted."""
+    array = np.clip(moving_ellipse(9), -1024, 3000).astype(np.int16)
+    report = trust(Volume(array, (0.6, 0.6, 5.0), units="HU"), method="linear")
+    assert not report.trusted
+    assert report.verdict.startswith("Warning: on this scan linear does not win")
+    assert "--method flow" in report.verdict
+
+
+def test_trust_needs_acquired_slices(phantom_volume):
+    made = interpolate(phantom_volume, method="linear").volume
+    with pytest.raises(InputError, match="original scan"):
+        trust(made)
+    with pytest.raises(InputError, match="at least 4"):
+        trust(Volume(phantom_volume.array[:3], (1, 1, 5)))
+
+
+def test_noise_maps_find_a_blob(phantom_volume, tmp_path):
+    array = phantom_volume.array.copy()
+    array[12, 58:66, 70:78] += 60  # only on one slice: nobody else can predict it
+    volume = phantom_volume.with_array(array)
+    plain, report = (analyze_noise(v, method="flow") for v in (phantom_volume, volume))
+    assert report.residual.array[12, 60:64, 72:76].mean() > 40
+    assert report.residual.array[[0, -1]].max() == 0
+    assert report.blobs > plain.blobs
+    assert len(report.rows) == volume.slice_count - 2
+    paths, text = write_noise_report(volume, report, tmp_path / "noise")
+    assert {path.name for path in paths} == {"residual.nrrd", "noise-sd.nrrd", "noise.csv", "noise.png"}
+    assert all(path.stat().st_size > 500 for path in paths)
+    assert "Noise SD" in text
+
+
+def test_denoised_mode_evens_the_noise_out():
+    """On a fine grid, where noise is noise: less alternation than interpolated, less noise than acquired."""
+    volume, _, _ = full_phantom(size=200, pixel_spacing=1.15, slices=14, noise_hu=6.0)
+    interpolated = interpolate(volume).volume
+    denoised = interpolate(volume, output_mode="denoised").volume
+    assert noise_alternation(volume) < 0.05
+    assert noise_alternation(interpolated) > 0.15
+    assert noise_alternation(denoised) < 0.6 * noise_alternation(interpolated)
+
+
+def test_strength_goes_from_nothing_to_everything(phantom_volume):
+    acquired = phantom_volume.slices.astype(float)
+    none, half, full = (
+        interpolate(phantom_volume, output_mode="denoise-only", strength=s).volume.slices.astype(float)
+        for s in (0.0, 0.5, 1.0)
+    )
+    np.testing.assert_array_equal(none, acquired)
+    np.testing.assert_allclose(half - acquired, 0.5 * (full - acquired), atol=1.01)
+    np.testing.assert_array_equal(full[[0, -1]], acquired[[0, -1]])
+    assert np.abs(full - acquired)[1:-1].mean() > 0.3
+
+
+def test_denoising_keeps_what_only_one_slice_shows():
+    """A small bleed on a single slice must survive full denoising."""
+    volume, _, _ = full_phantom(size=256, pixel_spacing=0.9, slices=9, hematoma=None, noise_hu=4.0)
+    array = volume.array.copy()
+    array[4, 120:132, 100:112] += 35
+    with_bleed = volume.with_array(array)
+    made = interpolate(with_bleed, output_mode="denoise-only", strength=1.0).volume
+    gone = interpolate(volume, output_mode="denoise-only", strength=1.0).volume
+    kept = made.array[4, 122:130, 102:110].mean() - gone.array[4, 122:130, 102:110].mean()
+    assert kept > 0.7 * 35
+
+
+def sphere(spacing, radius=15.0, shape=(20, 80, 80)):
+    grids = np.meshgrid(*((np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing)), indexing="ij")
+    return sum(g**2 for g in grids) < radius**2
+
+
+def test_measures_of_a_sphere():
+    mask = sphere((1.0, 0.5, 0.5), shape=(40, 80, 80))
+    volume = Volume(np.where(mask, 60, 20).astype(np.int16), (0.5, 0.5, 1.0), units="HU", slice_axis="k")
+    figures = measure_segment(volume, mask)
+    true_ml = 4 / 3 * np.pi * 15**3 / 1000
+    assert figures["volume_ml"] == pytest.approx(true_ml, rel=0.01)
+    assert figures["surface_volume_ml"] == pytest.approx(true_ml, rel=0.02)
+    assert figures["surface_area_mm2"] == pytest.approx(4 * np.pi * 15**2, rel=0.03)
+    assert figures["mean_hu"] == 60
+    assert figures["a_mm"] == pytest.approx(30, abs=0.8)
+    assert figures["b_mm"] == pytest.approx(30, abs=0.8)
+
+
+def test_abc2_weights_slices_by_area():
+    mask = np.zeros((5, 40, 60), bool)
+    for k, width in enumerate((8, 20, 40, 28, 40)):  # of 40: 20%, 50%, 100%, 70%, 100%
+        mask[k, 10:20, 5 : 5 + width] = True
+    a, b, c = abc2(mask, (1.0, 1.0), 4.0)
+    assert c == pytest.approx(4.0 * (0.5 + 1 + 0.5 + 1))
+    assert a == pytest.approx(np.hypot(9, 39) + 1, abs=0.2)
+    assert b < a
+
+
+@pytest.mark.parametrize("factor", [2, 3, 5])
+def test_carried_segment_keeps_its_volume(factor):
+    """Over random positions of the slices the carried volume of a sphere is unbiased."""
+    errors = []
+    for offset in np.linspace(-2.4, 2.4, 9):
+        z = (np.arange(14) - 6.5) * 5.0 + offset
+        y, x = np.meshgrid(np.arange(-40, 40.0), np.arange(-40, 40.0), indexing="ij")
+        mask = z[:, None, None] ** 2 + (y**2 + x**2)[None] < 18.0**2
+        carried = carry_over(mask, (1.0, 1.0), factor)
+        np.testing.assert_array_equal(carried[::factor], mask)
+        errors.append(carried.sum() * 5.0 / factor / (4 / 3 * np.pi * 18**3) - 1)
+    assert abs(np.mean(errors)) < 0.03
+    assert np.abs(errors).max() < 0.08
+
+
+def test_empty_segment_is_carried_empty():
+    assert not carry_over(np.zeros((3, 8, 8), bool), (1, 1), 2).any()
+
+
+def test_phantom_hematoma_on_both_grids(phantom):
+    volume = Volume(phantom.image, phantom.spacing, phantom.origin, units="HU", slice_thickness=5.0)
+    result = interpolate(volume, output_mode="denoised").volume
+    rows = measure(volume, phantom.mask, result)
+    assert [row["segment"] for row in rows] == [1, 1, 1]
+    for row in rows:
+        assert row["volume_ml"] == pytest.approx(phantom.hematoma_ml, rel=0.12)
+    assert rows[0]["difference_ml"] == 0
+
+
+def test_threshold_stays_near_the_drawing():
+    phantom = head_phantom(size=128, pixel_spacing=1.8, slices=24, hematoma=Hematoma(20.0), noise_hu=0)
+    volume = Volume(phantom.image, phantom.spacing, phantom.origin, units="HU")
+    drawn = phantom.mask > 0
+    found = threshold_near(volume, drawn, (50.0, 100.0), margin_mm=4.0)
+    assert found.any()
+    from scipy.ndimage import distance_transform_edt
+
+    distance = distance_transform_edt(~drawn, sampling=(5.0, 1.8, 1.8))
+    assert distance[found].max() <= 4.0
+
+
+def test_segmentation_files(phantom, phantom_volume, tmp_path):
+    labels = Volume(phantom.mask, phantom.spacing, phantom.origin, slice_axis="k", units="label")
+    write_volume(labels, tmp_path / "mask.nrrd")
+    np.testing.assert_array_equal(read_segmentation(tmp_path / "mask.nrrd", phantom_volume), phantom.mask)
+    moved = Volume(phantom.mask, phantom.spacing, (0, 0, 0), slice_axis="k", units="label")
+    write_volume(moved, tmp_path / "moved.nrrd")
+    with pytest.raises(InputError, match="grid of the scan"):
+        read_segmentation(tmp_path / "moved.nrrd", phantom_volume)
+    write_volume(phantom_volume.with_array(phantom.mask.astype(np.float32)), tmp_path / "float.nrrd")
+    with pytest.raises(InputError, match="whole numbers"):
+        read_segmentation(tmp_path / "float.nrrd", phantom_volume)
+    with pytest.raises(InputError, match="empty"):
+        measure(phantom_volume, np.zeros_like(phantom.mask))
+    with pytest.raises(InputError, match="does not belong"):
+        measure(phantom_volume, phantom.mask, Volume(phantom.image[:7], phantom.spacing, units="HU"))
