@@ -77,7 +77,7 @@ def interpolate(
     device, reason = ("cpu", "CPU") if method in METHODS and method != "flow" else choose_device(device)
     interpolator = create(method, device, remarks.append)
     if volume.units != "HU":
-        remarks.append("No HU scale: percentiles 1 and 99 stand for -20 and 107 HU inside the method.")
+        remarks.append("No HU scale: percentiles 1 and 99 stand for -100 and 200 HU inside the method.")
     progress = progress or (lambda stage, done, total: None)
     interpolator.progress = progress
     out, errors, provenance = _interleave(

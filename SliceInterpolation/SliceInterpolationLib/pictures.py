@@ -17,6 +17,7 @@ BRAIN = (44.0, 128.0)
 
 PLANES = ("axial", "coronal", "sagittal")
 _INK = "#e8e8e8"
+_MARGIN_MM = 8.0  # of air around the patient
 
 
 @dataclass
@@ -45,7 +46,8 @@ def compare_picture(
     reference = rows[-1][1]
     center, width = window or default_window(reference)
     point = np.asarray(position) if position is not None else _interesting_point(reference)
-    views = [[_cut(volume, plane, point) for plane in PLANES] for _, volume in rows]
+    box = _body_mm(reference)
+    views = [[_cut(volume, plane, point, box) for plane in PLANES] for _, volume in rows]
     scale = 4.2 / max(view.height for view in views[-1])
     widths = [max(row[c].width for row in views) for c in range(3)]
     heights = [max(view.height for view in row) for row in views]
@@ -76,8 +78,9 @@ def noise_picture(volume: Volume, report: NoiseReport, output: str | Path) -> Pa
     number = numbers[int(np.argmax(tissue))]
     center, width = default_window(volume)
     sd = report.noise_sd.slices[number]
-    inner = np.abs(report.residual.slices[number])
-    limit = max(float(np.percentile(inner, 97)), 1e-6)
+    # Scaled for the noise of soft tissue; at the skull, where alignment fails first, the colors saturate.
+    noise = [row["noise_acquired"] for row in report.rows if np.isfinite(row["noise_acquired"])]
+    limit = 4.0 * max(float(np.median(noise)) if noise else float(sd.mean()), 1e-6)
     figure = _figure(17.5, 4.6)
     grid = figure.subplots(1, 4, width_ratios=(1, 1.16, 1.16, 1.3))
     row_mm, column_mm = volume.pixel_spacing
@@ -90,10 +93,11 @@ def noise_picture(volume: Volume, report: NoiseReport, output: str | Path) -> Pa
             f"acquired slice {number + 1}",
         ),
         (report.residual.slices[number], "RdBu_r", -limit, limit, "residual: acquired minus predicted"),
-        (sd, "viridis", 0, max(float(np.percentile(sd, 97)), 1e-6), "local SD of the residual"),
+        (sd, "viridis", 0, limit, "local SD of the residual"),
     )
+    box = _slice_box(volume, number)
     for axes, (image, colors, low, high, title) in zip(grid, shown):
-        drawn = axes.imshow(_upright(volume, image), cmap=colors, vmin=low, vmax=high, interpolation="nearest",
+        drawn = axes.imshow(_upright(volume, image[box]), cmap=colors, vmin=low, vmax=high, interpolation="nearest",
                             aspect=row_mm / column_mm)  # fmt: skip
         axes.set_axis_off()
         axes.set_title(title, color=_INK, fontsize=11)
@@ -144,8 +148,27 @@ def _interesting_point(volume: Volume) -> np.ndarray:
     return (volume.affine @ (*index, 1.0))[:3]
 
 
-def _cut(volume: Volume, plane: str, point: np.ndarray) -> _View:
-    """The plane of the voxel grid nearest to an anatomical one, as a radiologist looks at it."""
+def _body_mm(volume: Volume) -> list[tuple[float, float]]:
+    """Where the patient lies along the anatomical axes of `_anatomical`, in mm from the first voxel's edge."""
+    array, spacing, _, _ = _anatomical(volume)
+    low = -500.0 if volume.units == "HU" else default_window(volume)[0] - 0.4 * default_window(volume)[1]
+    step = max(1, array.shape[0] // 40), 1, 1
+    occupied = np.zeros(array.shape[1:], dtype=bool)
+    for image in array[:: step[0]]:
+        occupied |= image > low
+    box = [(0.0, array.shape[0] * spacing[0])]
+    for axis in (1, 2):
+        # A thin table or noise occupies few voxels of a row; the head occupies many.
+        used = np.flatnonzero(occupied.mean(axis=2 - axis) > 0.05)
+        first, last = (used[0], used[-1] + 1) if len(used) else (0, array.shape[axis])
+        margin = _MARGIN_MM
+        end = array.shape[axis] * spacing[axis]
+        box.append((max(first * spacing[axis] - margin, 0.0), min(last * spacing[axis] + margin, end)))
+    return box
+
+
+def _cut(volume: Volume, plane: str, point: np.ndarray, box: list[tuple[float, float]]) -> _View:
+    """The plane of the voxel grid nearest to an anatomical one, as a radiologist looks at it, cut to `box`."""
     array, spacing, axes, flips = _anatomical(volume)
     index = np.linalg.solve(volume.affine, (*point, 1.0))[:3]
     index = np.clip(np.rint(index - 1e-6).astype(int), 0, np.array(volume.array.shape[::-1]) - 1)
@@ -155,6 +178,7 @@ def _cut(volume: Volume, plane: str, point: np.ndarray) -> _View:
     place = array.shape[order] - 1 - number if flips[order] else number
     image = np.take(array, place, axis=order)
     rows, columns = (axis for axis in range(3) if axis != order)
+    image = image[tuple(slice(*(round(mm / spacing[axis]) for mm in box[axis])) for axis in (rows, columns))]
     if rows == 0:
         image = image[::-1]  # head up
     return _View(image, image.shape[1] * spacing[columns], image.shape[0] * spacing[rows], number)
@@ -173,6 +197,19 @@ def _anatomical(volume: Volume):
     flips = [bool(volume.direction[lps, source] < 0) for lps, source in zip((2, 1, 0), sources)]
     array = array[tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)]
     return array, [volume.spacing[source] for source in sources], sources, flips
+
+
+def _slice_box(volume: Volume, number: int) -> tuple[slice, slice]:
+    """Rows and columns of a slice that the patient occupies, with a margin."""
+    image = volume.slices[number]
+    low = -500.0 if volume.units == "HU" else default_window(volume)[0] - 0.4 * default_window(volume)[1]
+    box = []
+    for axis, spacing in enumerate(volume.pixel_spacing):
+        used = np.flatnonzero((image > low).mean(axis=1 - axis) > 0.05)
+        margin = round(_MARGIN_MM / spacing)
+        first, last = (used[0], used[-1] + 1) if len(used) else (0, image.shape[axis])
+        box.append(slice(max(first - margin, 0), last + margin))
+    return tuple(box)
 
 
 def _upright(volume: Volume, image: np.ndarray) -> np.ndarray:

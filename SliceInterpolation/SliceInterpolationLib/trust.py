@@ -13,7 +13,8 @@ from .device import choose_device
 from .errors import InputError
 from .interpolation import Progress
 from .interpolators import METHODS, SliceStack, create
-from .metrics import SliceTruth
+from .interpolators.base import percentile_mapping
+from .metrics import BRAIN_WINDOW, SliceTruth
 from .volume import Volume
 
 BASELINES = ("linear", "cubic", "flow")
@@ -80,12 +81,14 @@ def trust(
     stack = SliceStack.of(volume)
     interpolators = {which: create(which, chosen, remarks.append) for which in (name, *others)}
     predictions = {which: one.predict_withheld(stack) for which, one in interpolators.items()}
+    # Without HU scale the errors are counted in the window from the 1st to the 99th percentile.
+    gain, offset = percentile_mapping(volume, *BRAIN_WINDOW)
     rows = []
     count = len(stack) - 2
     for done, number in enumerate(range(1, len(stack) - 1)):
-        truth = SliceTruth(stack.hu(number), stack.pixel)
+        truth = SliceTruth(stack.image(number) * gain + offset, stack.pixel)
         for which, stream in predictions.items():
-            predicted = next(stream) * stack.hu_gain + stack.hu_offset
+            predicted = next(stream) * gain + offset
             interior = 3 <= number < len(stack) - 3
             rows.append({"slice": number, "method": which, "interior": interior, **truth.score(predicted)})
         if progress:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "SliceInterpolation"))
 
 SIDE, SLICES, FACTOR = 512, 32, 2
+NEW_SLICES = (SLICES - 1) * (FACTOR - 1)
 NEEDS = {
     "flow-refine": "any factor; 2 slices, 4 where there are; full range of HU; gap, pixel size, thickness",
     "dsi-unet": "factor 2; 2 slices; brain window",
@@ -36,14 +37,15 @@ HEADER = f"""# Networks
 
 Every method of the catalogue, with what it costs. One {SIDE}x{SIDE} slice is predicted by each network with
 random weights, at full size; SAINT and ACVTT work on whole stacks, so their figures are those of a stack of
-{SLICES} slices at factor {FACTOR} divided by its {(SLICES - 1) * (FACTOR - 1)} new slices (one chunk of
+{SLICES} slices at factor {FACTOR} divided by its {NEW_SLICES} new slices (one chunk of
 through-plane images, one axial slice and, for ACVTT, one encoding of the references are run and multiplied).
 DDPM: one of its 20 sampling steps, times 20.
 
 GFLOPs are counted by PyTorch (2 per multiply-add; convolutions and matrix products, not warping). Peak memory
 is that of the whole process, PyTorch itself (about 0.3 GiB) included, without the stack and its result. CPU
 seconds are those of one thread. They were measured on a busy machine with two cores, so it is their ratios
-that matter; in use, slices are also cropped to the body where the network allows it.
+that matter; in use, slices are also cropped to the body where the network allows it. The gap between slices
+that a model can bridge is that of its training, and stands in its card.
 
 Written by `python Testing/Benchmarks/network_costs.py`.
 """
@@ -97,8 +99,7 @@ def _work(name: str, network) -> list[tuple[float, object]]:
 
     pair = torch.rand(1, 2, SIDE, SIDE)
     one = torch.ones(1)
-    new_slices = (SLICES - 1) * (FACTOR - 1)
-    images = 2 * SIDE / new_slices  # through-plane images a new slice
+    images = 2 * SIDE / NEW_SLICES  # through-plane images a new slice
     if name == "flow-refine":
         slices = 1000 * torch.rand(1, 4, SIDE, SIDE)
         return [(1, lambda: network(slices, 5 * one, 0.5 * one, 0.5 * one))]
@@ -123,7 +124,7 @@ def _work(name: str, network) -> list[tuple[float, object]]:
             kept.append(network.transfer.encode_references(references))
 
         return [
-            (1 / new_slices, encode),
+            (1 / NEW_SLICES, encode),
             (images / chunk, lambda: network.transfer(planes, kept[0], observed)),
             (1, lambda: network.fusion(pair[:, :1], pair[:, 1:])),
         ]

@@ -24,8 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "SliceInterpolation"), str(ROOT / "SliceInterpolationTrainer")]
 
 from SliceInterpolationLib.interpolators import SliceStack, create  # noqa: E402
+from SliceInterpolationLib.interpolators.base import percentile_mapping  # noqa: E402
 from SliceInterpolationLib.io import read_file  # noqa: E402
-from SliceInterpolationLib.metrics import SliceTruth  # noqa: E402
+from SliceInterpolationLib.metrics import BRAIN_WINDOW, SliceTruth  # noqa: E402
 
 METHODS = "nearest,linear,cubic,bspline,flow,default"
 FIGURES = {
@@ -43,8 +44,8 @@ _THICK_MM = 5.0
 
 
 def gap_track(stack: SliceStack) -> tuple[SliceStack, list[np.ndarray]]:
-    """Every second slice, and the removed ones in HU."""
-    return stack.every_second(0), [stack.hu(number) for number in range(1, len(stack) - 1, 2)]
+    """Every second slice, and the removed ones."""
+    return stack.every_second(0), [stack.image(number) for number in range(1, len(stack) - 1, 2)]
 
 
 def thick_track(stack: SliceStack) -> tuple[SliceStack, list[np.ndarray]] | None:
@@ -53,23 +54,26 @@ def thick_track(stack: SliceStack) -> tuple[SliceStack, list[np.ndarray]] | None
     if stack.gap > 1.5 or count < 2:
         return None
     means = [
-        np.mean([stack.hu(n) for n in range(first, first + count)], axis=0)
+        np.mean([stack.image(n) for n in range(first, first + count)], axis=0)
         for first in range(0, len(stack) - count + 1, count // 2)
     ]
     kept = np.stack(means[0::2])
-    thick = SliceStack(kept, stack.gap * count, stack.pixel, thickness=stack.gap * count)
+    thickness = stack.gap * count
+    thick = replace(stack, slices=kept, gap=thickness, thickness=thickness)
     return thick, means[1::2][: len(kept) - 1]
 
 
-def score(method: str, kept: SliceStack, targets: list[np.ndarray]) -> list[dict[str, float]]:
-    """Figures of every target; predictions are rounded to whole HU as a stored CT would be."""
+def score(
+    method: str, kept: SliceStack, targets: list[np.ndarray], gain: float, offset: float
+) -> list[dict[str, float]]:
+    """Figures of every target, in HU = gain * value + offset; predictions are whole numbers, as stored."""
     interpolator = create(method)
     rows = []
     predictions = interpolator.synthesize(kept, [number + 0.5 for number in range(len(targets))])
     for number, (prediction, target) in enumerate(zip(predictions, targets)):
         interior = 1 <= number < len(kept) - 2
-        hu = prediction * kept.hu_gain + kept.hu_offset
-        rows.append({"interior": interior, **SliceTruth(target, kept.pixel).score(np.rint(hu))})
+        hu = np.rint(prediction) * gain + offset
+        rows.append({"interior": interior, **SliceTruth(target * gain + offset, kept.pixel).score(hu)})
     return rows
 
 
@@ -87,7 +91,7 @@ def run(folder: Path, methods: list[str]) -> Iterator[dict]:
             if task is None:
                 continue
             for method in methods:
-                figures = score(method, *task)
+                figures = score(method, *task, *percentile_mapping(volume, *BRAIN_WINDOW))
                 interior = [f for f in figures if f["interior"]]
                 ends = [f for f in figures if not f["interior"]]
                 yield {

@@ -51,6 +51,11 @@ class SliceStack:
         """Slice `number` as (rows, columns) float32; beyond the ends the last one is repeated."""
         return np.asarray(self.slices[min(max(number, 0), len(self) - 1)], dtype=np.float32)
 
+    @property
+    def is_hu(self) -> bool:
+        """Whether the values are HU themselves, rather than mapped to something like them."""
+        return (self.hu_gain, self.hu_offset) == (1.0, 0.0)
+
     @cached_property
     def percentiles(self) -> tuple[float, float]:
         """The 1st and the 99th percentile of the stack, in HU or what stands for it."""
@@ -85,14 +90,19 @@ class SliceStack:
 def hu_mapping(volume: Volume) -> tuple[float, float]:
     """Gain and offset that bring voxel values to HU; (1, 0) for CT.
 
-    Other modalities have no fixed scale: their 1st and 99th percentiles are mapped to -20 and 107 HU, the brain
-    window, where networks and flow for head CT see contrast best. The mapping is affine, so nothing is lost.
+    Other modalities have no fixed scale: their 1st and 99th percentiles are mapped to -100 and 200 HU, the soft
+    tissue range that flow and networks for head CT resolve best. The mapping is affine, so nothing is lost.
     """
+    return percentile_mapping(volume, -100.0, 200.0)
+
+
+def percentile_mapping(volume: Volume, low_hu: float, high_hu: float) -> tuple[float, float]:
+    """Gain and offset that map the 1st and 99th percentile to two HU; (1, 0) where values are HU already."""
     if volume.units == "HU":
         return 1.0, 0.0
     low, high = percentiles(volume.array)
-    gain = 127.0 / max(high - low, 1e-6)
-    return gain, -20.0 - gain * low
+    gain = (high_hu - low_hu) / max(high - low, 1e-6)
+    return gain, low_hu - gain * low
 
 
 def percentiles(array: np.ndarray, gain: float = 1.0, offset: float = 0.0) -> tuple[float, float]:

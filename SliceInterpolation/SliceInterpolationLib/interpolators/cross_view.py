@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..intensity import WINDOWS
 from ..networks.cross_view import dense_length
 from .base import SliceStack, split_positions
-from .on_device import OnDevice
+from .on_device import OnDevice, body_box
 
 _LARGEST_FACTOR = 32
 
@@ -28,7 +28,8 @@ _LARGEST_FACTOR = 32
 class CrossViewInterpolator(OnDevice):
     """Base: positions on a regular grid between the slices, computed for the whole stack at once.
 
-    Intensities beyond the network's window (metal) are continued by linear interpolation.
+    Intensities beyond the network's window (metal) are continued by linear interpolation, and where only air
+    surrounds the body it is linear altogether.
     """
 
     buffer_type: type = np.float32
@@ -56,20 +57,24 @@ class CrossViewInterpolator(OnDevice):
         """See `Interpolator.synthesize`. InputError for positions that no whole factor gives."""
         places = list(split_positions(stack, positions))
         factor = common_factor([t for _, t in places])
-        dense, number, image = enumerate(self._dense(stack, factor)), -1, None
+        box = body_box(stack)
+        dense, number, image = enumerate(self._dense(stack, factor, box)), -1, None
         for before, t in places:
             if t == 0:
                 yield stack.image(before).copy()
                 continue
-            while number < before * factor + round(t * factor):
-                number, image = next(dense)
             first, second = stack.hu(before), stack.hu(before + 1)
-            linear = first + np.float32(t) * (second - first)
-            yield stack.from_hu(self.window.extend(self.window.decode(image), linear, first, second))
+            out = first + np.float32(t) * (second - first)
+            if box is not None:
+                while number < before * factor + round(t * factor):
+                    number, image = next(dense)
+                predicted = self.window.decode(image)
+                out[box] = self.window.extend(predicted, out[box], first[box], second[box])
+            yield stack.from_hu(out)
 
-    def _dense(self, stack: SliceStack, factor: int) -> Iterator[np.ndarray]:
-        """All dense slices in the network's intensities; begun anew where the GPU's memory ends."""
-        values = np.stack([self.window.encode(stack.hu(number)) for number in range(len(stack))])
+    def _dense(self, stack: SliceStack, factor: int, box: tuple[slice, slice]) -> Iterator[np.ndarray]:
+        """All dense slices within the box, in the network's intensities; begun anew where memory ends."""
+        values = np.stack([self.window.encode(stack.hu(number)[box]) for number in range(len(stack))])
         buffers = temporary_array((2, dense_length(len(stack), factor), *values.shape[1:]), self.buffer_type)
         done = 0
         while True:

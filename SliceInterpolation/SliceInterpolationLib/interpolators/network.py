@@ -11,9 +11,8 @@ import torch
 from ..networks.flow_refine import FlowRefine
 from ..networks.lucas_kanade import full_flow, symmetric_flow, warp
 from .base import SliceStack, SliceWise, split_positions
-from .on_device import OnDevice
+from .on_device import OnDevice, body_box
 
-_BODY_MARGIN = 24  # px around the body that the network still sees
 _SMALLEST_TILE = 128
 _TILE_OVERLAP = 48  # px beyond a tile that are predicted and thrown away
 
@@ -57,8 +56,9 @@ class TorchInterpolator(OnDevice, SliceWise):
         images = np.stack([stack.hu(number) for number in range(before - 1, before + 3)])
         out = images[1] + np.float32(t) * (images[2] - images[1])
         outputs = [out, np.abs(images[2] - images[1]) * 0.5] if with_uncertainty else [out]
-        box = self._box(stack)
+        box = body_box(stack)
         if box is not None:
+            box = box if self.local else (slice(None), slice(None))
             slices = torch.from_numpy(np.ascontiguousarray(images[(slice(None), *box)]))[None]
             with torch.inference_mode():
                 predicted = self._run(slices, stack, t, with_uncertainty)
@@ -68,12 +68,6 @@ class TorchInterpolator(OnDevice, SliceWise):
         if with_uncertainty:
             outputs[1] = outputs[1] / np.float32(stack.hu_gain)
         return tuple(outputs)
-
-    def _box(self, stack: SliceStack) -> tuple[slice, slice] | None:
-        """Rows and columns to predict: the body of the stack with a margin; None where all is air."""
-        if stack.body is None or not self.local:
-            return stack.body and (slice(None), slice(None))
-        return tuple(slice(max(s.start - _BODY_MARGIN, 0), s.stop + _BODY_MARGIN) for s in stack.body)
 
     def _run(self, slices: torch.Tensor, stack: SliceStack, t: float, with_uncertainty: bool):
         """Predict on the device; when its memory ends in smaller tiles, in the end on the CPU."""

@@ -6,7 +6,9 @@ from typing import Callable
 
 import torch
 
-from .base import Interpolator
+from .base import Interpolator, SliceStack
+
+_BODY_MARGIN = 24  # px around the body that a network still sees
 
 
 class OnDevice(Interpolator):
@@ -44,3 +46,10 @@ class OnDevice(Interpolator):
         self.move_to("cpu")
         self.report("The GPU is out of memory even for small pieces; going on with the CPU.")
         return None
+
+
+def body_box(stack: SliceStack) -> tuple[slice, slice] | None:
+    """Rows and columns worth predicting: the body of the stack with a margin; None where all is air."""
+    if stack.body is None:
+        return None
+    return tuple(slice(max(s.start - _BODY_MARGIN, 0), s.stop + _BODY_MARGIN) for s in stack.body)

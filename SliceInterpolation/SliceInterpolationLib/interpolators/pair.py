@@ -39,7 +39,8 @@ class PairInterpolator(TorchInterpolator):
 
     def predict(self, slices, stack, t, with_uncertainty):
         """See `TorchInterpolator.predict`."""
-        window = window_of(self.network.intensity, stack.percentiles)
+        # Without HU a brain window means nothing; the percentiles of the volume stand in for it.
+        window = window_of(self.network.intensity if stack.is_hu else "unit", stack.percentiles)
         if not self._told:
             self._told = True
             low, high = (float(stack.from_hu(np.float32(end))) for end in (window.low, window.high))

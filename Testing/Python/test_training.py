@@ -1,0 +1,128 @@
+"""The training script: what it draws, that it learns, that it can be stopped, and that it does not collapse."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from conftest import moving_ellipse
+
+from SliceInterpolationLib.networks.flow_refine import FlowRefine
+from SliceInterpolationTrainerLib.data import ExampleSampler, Stack, load_stacks, read_manifest
+from SliceInterpolationTrainerLib.objective import reconstruction_loss, uncertainty_loss
+from SliceInterpolationTrainerLib.training import Guard, TrainingConfig, train
+
+
+@pytest.fixture
+def stacks():
+    """Ellipses at 1 mm, so that gaps from 2 mm on can be drawn; noisy, so that there is something to learn."""
+    rng = np.random.default_rng(0)
+    dense = moving_ellipse(slices=40, size=112, shift=0.5) + rng.normal(0, 8, (40, 112, 112))
+    return [Stack("ellipses axial 1", dense.round().astype(np.int16), 1.0, 0.5, 1.0, (-1000.0, 800.0))]
+
+
+def test_examples_are_reproducible_and_sound(stacks):
+    sampler, again, other = (ExampleSampler(stacks, patch=64, seed=s) for s in (1, 1, 2))
+    batch = sampler.batch(5, 6)
+    assert batch["slices"].shape == (6, 4, 64, 64)
+    assert batch["target"].shape == (6, 1, 64, 64)
+    assert ((batch["t"] > 0) & (batch["t"] < 1)).all()
+    assert (batch["gap_mm"] >= 1.25).all()
+    assert (batch["gap_mm"] <= 10).all()
+    for name, value in again.batch(5, 6).items():
+        assert torch.equal(batch[name], value)
+    assert not torch.equal(batch["slices"], other.batch(5, 6)["slices"])
+    assert not torch.equal(batch["slices"], sampler.batch(6, 6)["slices"])
+
+
+def test_target_lies_at_t(stacks):
+    """A ramp along the slices tells the position of every image of an example."""
+    ramp = np.arange(40, dtype=np.int16)[:, None, None] * 100 + np.zeros((40, 80, 80), np.int16)
+    sampler = ExampleSampler([Stack("ramp axial 1", ramp, 1.0, 1.0, 1.0, (0.0, 3900.0))], patch=48, seed=0)
+    exact = 0
+    for number in range(12):
+        batch = sampler.batch(number, 4)
+        before, after = batch["slices"][:, 1].mean((1, 2)), batch["slices"][:, 2].mean((1, 2))
+        target = batch["target"].mean((1, 2, 3))
+        exact += int(((before + batch["t"] * (after - before) - target).abs() < 25).sum())
+    assert exact > 40  # of 48; HU changes and noise move a few
+
+
+def test_split_and_shares_follow_the_manifest(tmp_path):
+    rows = [
+        ("head.nii.gz", "train", "CT", "head", 1.0),
+        ("chest.nii.gz", "train", "CT", "chest", 3.0),
+        ("other.nii.gz", "validation", "CT", "head", 1.0),
+        ("mr.nii.gz", "train", "MR", "brain", 1.0),
+    ]
+    with open(tmp_path / "manifest.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "split", "modality", "body"])
+        writer.writerows(row[:4] for row in rows)
+    for name, _, _, _, spacing in rows:
+        image = sitk.GetImageFromArray(np.zeros((12, 20, 16), np.int16))
+        image.SetSpacing((1, 1, spacing))
+        sitk.WriteImage(image, str(tmp_path / name))
+    stacks = load_stacks(tmp_path, read_manifest(tmp_path, "train", "CT"), head_share=0.6)
+    assert sorted(stack.name for stack in stacks) == [
+        "chest.nii.gz axial 0", "head.nii.gz axial 1", "head.nii.gz coronal 1", "head.nii.gz sagittal 1",
+    ]  # fmt: skip
+    heads = sum(s.weight for s in stacks if s.name.endswith("1"))
+    assert heads == pytest.approx(0.6)
+
+
+def test_a_short_training_improves_on_the_prior(stacks, tmp_path):
+    sampler = ExampleSampler(stacks, patch=64, seed=0)
+    config = TrainingConfig(minutes=0.35, batch=4, learning_rate=3e-3, warmup_steps=10, ema=0.98, margin=8)
+    torch.manual_seed(0)
+    network = train(FlowRefine(widths=(16, 24, 32)), sampler, config, tmp_path)
+    batch = ExampleSampler(stacks, patch=64, seed=99).batch(0, 24)
+    torch.manual_seed(0)
+    errors = []
+    for candidate in (FlowRefine(widths=(16, 24, 32)), network):
+        with torch.inference_mode():
+            made = candidate(*(batch[k] for k in ("slices", "gap_mm", "pixel_mm", "t", "thickness_mm")))
+        errors.append(float(reconstruction_loss(made, batch["target"], 0.0)))
+    assert errors[1] < 0.9 * errors[0]
+    assert (tmp_path / "checkpoint.pt").exists()
+    steps = json.loads((tmp_path / "config.json").read_text())["steps"]
+    resumed = train(FlowRefine(widths=(16, 24, 32)), sampler, config, tmp_path)  # the budget is spent
+    for kept, new in zip(network.state_dict().values(), resumed.state_dict().values()):
+        assert torch.equal(kept, new)
+    assert json.loads((tmp_path / "config.json").read_text())["steps"] == steps
+
+
+def test_guard_refuses_jumps():
+    guard = Guard()
+    assert all(guard.accepts(1.0) for _ in range(5))
+    assert not guard.accepts(float("nan"))
+    assert not guard.accepts(5.0)
+    assert guard.hits == 2
+    assert guard.accepts(1.2)
+    assert guard.hits == 0
+    assert guard.skipped == 2
+
+
+def test_saturated_predictions_keep_a_gradient():
+    """A ghosted skull over brain: clipping the prediction would leave it almost without gradient."""
+    prediction = torch.full((1, 1, 32, 32), 300.0, requires_grad=True)
+    reconstruction_loss(prediction, torch.full((1, 1, 32, 32), 40.0), 0.0).backward()
+    over_brain = prediction.grad.clone()
+    prediction.grad = None
+    reconstruction_loss(prediction, torch.full((1, 1, 32, 32), 250.0), 0.0).backward()
+    assert (over_brain > 3 * prediction.grad).all()
+
+
+def test_losses_are_least_at_the_truth():
+    torch.manual_seed(0)
+    truth = 40 + 20 * torch.randn(2, 1, 48, 48)
+    losses = [float(reconstruction_loss(truth + e, truth, 0.15)) for e in (0.0, 3.0, 12.0)]
+    assert losses[0] == pytest.approx(0, abs=1e-3)
+    assert losses[0] < losses[1] < losses[2]
+    error = 8 * torch.randn_like(truth)
+    by_sd = [float(uncertainty_loss(truth + error, truth, torch.full_like(truth, s), beta=0)) for s in (2, 8, 32)]
+    assert by_sd[1] < min(by_sd[0], by_sd[2])
