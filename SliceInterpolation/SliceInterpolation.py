@@ -13,10 +13,10 @@ from typing import Annotated, Any, Callable, Optional
 import qt
 import slicer
 import vtk
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import FloatRange, RangeBounds, WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -180,9 +180,12 @@ class SliceInterpolationParameterNode:
     showComparison: bool = True
     arrangement: Arrangement = Arrangement.ROWS
     shown: Shown = Shown.RESULT
+    slabMm: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
     denoisedVolume: vtkMRMLScalarVolumeNode
-    huRange: Annotated[FloatRange, RangeBounds(-200.0, 300.0)] = FloatRange(40.0, 100.0)
+    huLow: Annotated[float, WithinRange(-1024.0, 3071.0)] = 40.0
+    huHigh: Annotated[float, WithinRange(-1024.0, 3071.0)] = 100.0
     marginMm: Annotated[float, WithinRange(0.0, 20.0)] = 3.0
+    keepEdits: bool = False
 
 
 class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -199,7 +202,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._probeTimer = None
         self._devices: dict[str, Any] = {}
         self._plan = None
-        self._table = None
+        self._shownNodes: dict[str, dict[str, Any]] = {}
         self._updating = False
 
     # Life of the panel
@@ -226,9 +229,12 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             (self.ui.compareButton, self.onCompareButton),
             (self.ui.restoreLayoutButton, self.onRestoreLayoutButton),
             (self.ui.trustButton, self.onTrustButton),
+            (self.ui.trustPlotButton, lambda checked=False: self.onPlotButton("trust")),
             (self.ui.noiseButton, self.onNoiseButton),
+            (self.ui.noisePlotButton, lambda checked=False: self.onPlotButton("noise")),
             (self.ui.regionButton, self.onRegionButton),
             (self.ui.measureButton, self.onMeasureButton),
+            (self.ui.measurePlotButton, lambda checked=False: self.onPlotButton("measure")),
             (self.ui.exportButton, self.onExportButton),
             (self.ui.installButton, self.onInstallButton),
             (self.ui.openModelsButton, self.onOpenModelsButton),
@@ -236,6 +242,9 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             (self.ui.samplePhantomButton, self.onSamplePhantomButton),
         ):
             button.connect("clicked(bool)", slot)
+        self.ui.slabSpinBox.connect("valueChanged(double)", self.onSlabChanged)
+        for label in (self.ui.statusLabel, self.ui.verdictLabel, self.ui.noiseLabel, self.ui.measureLabel):
+            _say(label, "")
         self._fillMethods()
         self._fillDevices()
         self.initializeParameterNode()
@@ -268,8 +277,9 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def onSceneEndClose(self, caller, event) -> None:
         """Start anew with an empty scene."""
-        self._table = None
-        self.ui.verdictLabel.text = self.ui.noiseLabel.text = self.ui.measureLabel.text = ""
+        self._shownNodes = {}
+        for label in (self.ui.verdictLabel, self.ui.noiseLabel, self.ui.measureLabel):
+            _say(label, "")
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -303,7 +313,12 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def _fillDevices(self) -> None:
         entries = [(_("automatic"), "auto")]
         for gpu in self._devices.get("gpus", []):
-            entries.append((_("{name}, {free:.1f} GiB free").format(name=gpu["name"], free=gpu["free_gib"]), gpu["device"]))
+            entries.append(
+                (
+                    _("{name}, {free:.1f} GiB free").format(name=gpu["name"], free=gpu["free_gib"]),
+                    gpu["device"],
+                )
+            )
         _refill(self.ui.deviceComboBox, [*entries, ("CPU", "cpu")])
 
     def _startProbe(self) -> None:
@@ -349,7 +364,8 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         node = self._parameterNode
         _select(self.ui.methodComboBox, node.method)
         _select(self.ui.deviceComboBox, node.device)
-        self.ui.methodLabel.text = next((line for name, _label, line in self._choices if name == node.method), "")
+        line = next((line for name, _label, line in self._choices if name == node.method), "")
+        _say(self.ui.methodLabel, line)
         self.ui.strengthSlider.enabled = node.outputMode != OutputMode.INTERPOLATED
         self.ui.strengthSlider.toolTip = (
             _("How much of the noise is removed: 0 keeps the acquired slices.")
@@ -362,13 +378,15 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             if self.ui.factorComboBox.enabled
             else _("Denoising only makes no new slices.")
         )
-        self.ui.deviceLabel.text = self._deviceText()
+        _say(self.ui.deviceLabel, self._deviceText())
         from SliceInterpolationMRML.dependencies import torchStateText, torchVersion
 
-        self.ui.torchLabel.text = _(torchStateText())
+        _say(self.ui.torchLabel, _(torchStateText()))
         self.ui.installButton.enabled = not torchVersion()
         self.ui.installButton.toolTip = (
-            _("Nothing to install.") if torchVersion() else _("Download and install PyTorch through its extension.")
+            _("Nothing to install.")
+            if torchVersion()
+            else _("Download and install PyTorch through its extension.")
         )
 
     def _deviceText(self) -> str:
@@ -393,18 +411,24 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         node = self._parameterNode
         self._plan = None
         if node.inputVolume is None:
-            self.ui.planLabel.text = _("Choose an input volume, or load the head phantom.")
+            _say(self.ui.planLabel, _("Choose an input volume, or load the head phantom."))
             return
         self._plan = self.logic.plan(**self._options(), autoDevice=self._devices.get("device", "cpu"))
-        self.ui.planLabel.text = "\n".join([self._plan.text, *self._plan.remarks])
+        _say(self.ui.planLabel, "\n".join([self._plan.text, *self._plan.remarks]))
 
     def _updateButtons(self) -> None:
         node, ui = self._parameterNode, self.ui
         running = self.logic.job.kind if self.logic.running else ""
         problem = self._applyProblem()
         noInput = "" if node.inputVolume else _("Choose an input volume first.")
-        noResult = noInput or ("" if node.resultVolume else _("Interpolate first, or choose a result volume."))
-        noSegment = noInput or ("" if self.ui.segmentSelector.currentSegmentID() else _("Choose a segment first."))
+        noResult = noInput or (
+            "" if node.resultVolume else _("Interpolate first, or choose a result volume.")
+        )
+        noSegment = noInput or (
+            "" if self.ui.segmentSelector.currentSegmentID() else _("Choose a segment first.")
+        )
+        if not noSegment and node.huLow >= node.huHigh:
+            noSegment = _("The HU range is empty; its upper end must lie above its lower end.")
         noRegion = noInput or ("" if self.ui.regionSelector.currentNode() else _("Choose a region first."))
         missing = self._torchProblem(node.method)
         tasks = (
@@ -421,14 +445,26 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
                 _state(button, _(RUNNING_ELSEWHERE) if running else reason, help_, text)
         _state(ui.compareButton, noResult, _("Show original and result side by side."))
         shown = self.logic.comparing
-        _state(ui.restoreLayoutButton, "" if shown else _("The compare view is off."), _("Back to the former layout."))
+        _state(
+            ui.restoreLayoutButton,
+            "" if shown else _("The compare view is off."),
+            _("Back to the former layout."),
+        )
         ui.shownComboBox.enabled = shown
         ui.shownComboBox.toolTip = (
             _("What the result side shows.") if shown else _("Switch on the compare view first.")
         )
         _state(ui.regionButton, noRegion, _("Mean, SD and range of scan and maps in the region, as a table."))
         _state(ui.measureButton, noSegment, _("Measure the segment on the acquired and on the result grid."))
-        _state(ui.exportButton, "" if self._table else _("Measure first."), _("Save the table of measurements."))
+        measured = "measure" in self._shownNodes
+        _state(ui.exportButton, "" if measured else _("Measure first."), _("Save the table of measurements."))
+        for kind, button in (
+            ("trust", ui.trustPlotButton),
+            ("noise", ui.noisePlotButton),
+            ("measure", ui.measurePlotButton),
+        ):
+            noPlot = "" if kind in self._shownNodes else _("There is nothing to plot yet.")
+            _state(button, noPlot, _("Show the plot in the views."))
         ui.progressBar.visible = bool(running)
 
     def _applyProblem(self) -> str:
@@ -443,7 +479,12 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def _torchProblem(self, method: str) -> str:
         """Why a method cannot run for want of PyTorch; empty where it is there or can still be asked for."""
-        from SliceInterpolationMRML.dependencies import canAskForTorch, needsTorch, torchStateText, torchVersion
+        from SliceInterpolationMRML.dependencies import (
+            canAskForTorch,
+            needsTorch,
+            torchStateText,
+            torchVersion,
+        )
 
         if not needsTorch(method) or torchVersion() or canAskForTorch():
             return ""
@@ -494,6 +535,16 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             ),
         )
 
+    def onSlabChanged(self, thicknessMm: float) -> None:
+        """Show slabs of this thickness in the compare views."""
+        if self.logic.comparing:
+            self.logic.setSlab(thicknessMm)
+
+    def onPlotButton(self, kind: str) -> None:
+        """Show the plot of the trust check, the noise maps or the measurement."""
+        with slicer.util.tryWithErrorDisplay(_("The plot cannot be shown.")):
+            self.logic.showPlot(self._shownNodes[kind]["plot"])
+
     def onTrustButton(self, checked: bool = False) -> None:
         """Start the trust check, or cancel it."""
         self._startOrCancel("trust", lambda: self.logic.trust(**self._runOptions()))
@@ -501,7 +552,9 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def onNoiseButton(self, checked: bool = False) -> None:
         """Start the noise maps, or cancel."""
         node = self._parameterNode
-        self._startOrCancel("noise", lambda: self.logic.noise(resultNode=node.resultVolume, **self._runOptions()))
+        self._startOrCancel(
+            "noise", lambda: self.logic.noise(resultNode=node.resultVolume, **self._runOptions())
+        )
 
     def _runOptions(self) -> dict[str, Any]:
         node = self._parameterNode
@@ -519,14 +572,14 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             if self.logic.job.kind == kind:
                 self.logic.cancel()
             return
-        self.ui.statusLabel.text = _("Starting...")
+        _say(self.ui.statusLabel, _("Starting..."))
         self.ui.progressBar.setRange(0, 0)  # busy until the first slice
         try:
             with slicer.util.tryWithErrorDisplay(_("The run could not be started.")):
                 try:
                     start()
                 except Exception as error:
-                    self.ui.statusLabel.text = str(error)
+                    _say(self.ui.statusLabel, str(error))
                     raise
         finally:
             self._updatePanel()
@@ -539,14 +592,14 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if text:
             self.ui.progressBar.setRange(0, max(entry["total"], 1))
             self.ui.progressBar.value = entry["done"]
-            self.ui.statusLabel.text = text
+            _say(self.ui.statusLabel, text)
 
     def onFinished(self, job) -> None:
         """A run is over: show the result, or say why there is none."""
         if job.state == "done":
             self._onDone(job)
         else:
-            self.ui.statusLabel.text = job.message
+            _say(self.ui.statusLabel, job.message)
             if job.state != "cancelled":
                 slicer.util.errorDisplay(job.message, windowTitle=_("Slice Interpolation"))
         self._updatePanel()
@@ -554,18 +607,21 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def _onDone(self, job) -> None:
         from SliceInterpolationMRML.plan import formatSeconds
 
-        said = [*job.remarks, _("Done in {time}.").format(time=formatSeconds(job.seconds))]
+        said = [remark for remark in job.remarks if not remark.startswith("Device:")]
+        said += [_("Done in {time}.").format(time=formatSeconds(job.seconds))]
         if job.kind == "trust":
-            self.ui.verdictLabel.text = "\n".join([job.result["verdict"], *job.result.get("remarks", [])])
+            _say(self.ui.verdictLabel, "\n".join(job.result["said"]))
+            self._shownNodes["trust"] = job.result["nodes"]
             said = said[-1:]
         elif job.kind == "noise":
-            self.ui.noiseLabel.text = job.result["summary"]
+            _say(self.ui.noiseLabel, job.result["summary"])
+            self._shownNodes["noise"] = job.result["nodes"]
             said = said[-1:]
         elif self._parameterNode:
             self._parameterNode.resultVolume = job.result
             if self._parameterNode.outputMode != OutputMode.INTERPOLATED:
                 self._parameterNode.denoisedVolume = job.result
-        self.ui.statusLabel.text = "\n".join(said)
+        _say(self.ui.statusLabel, "\n".join(said))
         if job.kind == "interpolate":
             with slicer.util.tryWithErrorDisplay(_("The result cannot be shown.")):
                 if self._parameterNode and self._parameterNode.showComparison:
@@ -583,6 +639,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def _compare(self, original, result) -> None:
         self._parameterNode.shown = Shown.RESULT
         self.logic.compare(original, result, byRows=self._parameterNode.arrangement == Arrangement.ROWS)
+        self.logic.setSlab(self._parameterNode.slabMm)
 
     def onRestoreLayoutButton(self, checked: bool = False) -> None:
         """Back to the former layout."""
@@ -593,21 +650,24 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Statistics of the scan and of the noise maps in a region."""
         with slicer.util.tryWithErrorDisplay(_("The region cannot be measured."), waitCursor=True):
             self.logic.regionStatistics(self._parameterNode.inputVolume, self.ui.regionSelector.currentNode())
-            self.ui.noiseLabel.text = _("The statistics are in a new table.")
+            _say(self.ui.noiseLabel, _("The statistics are in a new table."))
 
     def onMeasureButton(self, checked: bool = False) -> None:
         """Measure the segment."""
         node, selector = self._parameterNode, self.ui.segmentSelector
         with slicer.util.tryWithErrorDisplay(_("The segment cannot be measured."), waitCursor=True):
-            self._table, self.ui.measureLabel.text = self.logic.measureWithText(
+            measured = self.logic.measure(
                 node.inputVolume,
                 selector.currentNode(),
                 selector.currentSegmentID(),
                 resultNode=node.resultVolume,
                 denoisedNode=node.denoisedVolume,
-                huRange=(node.huRange.minimum, node.huRange.maximum),
+                huRange=(node.huLow, node.huHigh),
                 marginMm=node.marginMm,
+                keepEdits=node.keepEdits,
             )
+            self._shownNodes["measure"] = measured
+            _say(self.ui.measureLabel, measured["summary"])
         self._updatePanel()
 
     def onExportButton(self, checked: bool = False) -> None:
@@ -615,7 +675,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         path = qt.QFileDialog.getSaveFileName(None, _("Save measurements"), "hematoma.csv", "CSV (*.csv)")
         if path:
             with slicer.util.tryWithErrorDisplay(_("The table cannot be saved.")):
-                self.logic.saveTable(self._table, path)
+                self.logic.saveTable(self._shownNodes["measure"]["table"], path)
 
     def onInstallButton(self, checked: bool = False) -> None:
         """Install PyTorch, after asking."""
@@ -637,9 +697,11 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Delete the user's own models, after asking."""
         names = self.logic.userModels()
         if not names:
-            self.ui.statusLabel.text = _("There are no models of your own.")
+            _say(self.ui.statusLabel, _("There are no models of your own."))
             return
-        if slicer.util.confirmOkCancelDisplay(_("Delete these models? {names}").format(names=", ".join(names))):
+        if slicer.util.confirmOkCancelDisplay(
+            _("Delete these models? {names}").format(names=", ".join(names))
+        ):
             with slicer.util.tryWithErrorDisplay(_("The models cannot be deleted.")):
                 self.logic.clearUserModels()
             self._fillMethods()
@@ -733,7 +795,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
         def finished(job) -> None:
             if job.state == "done":
-                self._rememberSpeed(job)
+                self._rememberSpeed(job, options)
             if onFinished is not None:
                 onFinished(job)
 
@@ -747,13 +809,21 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
             "force": force,
         }
         return self._start(
-            lambda: interpolationJob(inputNode, outputNode, onProgress=onProgress, onFinished=finished, **options),
+            lambda: interpolationJob(
+                inputNode, outputNode, onProgress=onProgress, onFinished=finished, **options
+            ),
             method,
             wait,
         )
 
     def trust(
-        self, inputNode, method: str = "default", device: str = "auto", wait: bool = True, onProgress=None, onFinished=None
+        self,
+        inputNode,
+        method: str = "default",
+        device: str = "auto",
+        wait: bool = True,
+        onProgress=None,
+        onFinished=None,
     ):
         """Predict withheld slices of a scan by a method and by linear, cubic and flow; a table and a plot.
 
@@ -766,7 +836,9 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         from SliceInterpolationMRML.jobs import trustJob
 
         return self._start(
-            lambda: trustJob(inputNode, method, device, onProgress=onProgress, onFinished=onFinished), method, wait
+            lambda: trustJob(inputNode, method, device, onProgress=onProgress, onFinished=onFinished),
+            method,
+            wait,
         )
 
     def noise(
@@ -792,7 +864,9 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         from SliceInterpolationMRML.jobs import noiseJob
 
         return self._start(
-            lambda: noiseJob(inputNode, resultNode, method, device, onProgress=onProgress, onFinished=onFinished),
+            lambda: noiseJob(
+                inputNode, resultNode, method, device, onProgress=onProgress, onFinished=onFinished
+            ),
             method,
             wait,
         )
@@ -821,9 +895,18 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
             return self.job.wait().result
         return self.job.followByTimer()
 
-    def _rememberSpeed(self, job) -> None:
+    def _rememberSpeed(self, job, options: dict[str, Any]) -> None:
         """For the estimates of later runs on this computer."""
-        key, rate = job.measuredRate()
+        from SliceInterpolationMRML.nodes import volumeFromNode
+        from SliceInterpolationMRML.plan import measuredRate
+
+        volume = volumeFromNode(job.inputNode)
+        if options["axis"] != "auto":
+            volume = volume.along(options["axis"])
+        factor = int(job.result.GetAttribute("SliceInterpolation.Factor") or 1)
+        key, rate = measuredRate(
+            volume, factor, options["method"], options["outputMode"], job.remarks, job.seconds
+        )
         slicer.app.userSettings().setValue(f"{MODULE_NAME}/SecondsPerMegapixel/{key}", rate)
 
     # Views
@@ -863,6 +946,17 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         if self._compareView is not None:
             self._compareView.setShown(what)
 
+    def setSlab(self, thicknessMm: float) -> None:
+        """Let the compare views show the mean over a slab of this thickness, 0 for single planes."""
+        if self.comparing:
+            self._compareView.setSlab(thicknessMm)
+
+    def showPlot(self, chartNode) -> None:
+        """Show a plot in the views; the layout changes where it has no place for one."""
+        from SliceInterpolationMRML.tablesAndPlots import showChart
+
+        showChart(chartNode)
+
     def restoreLayout(self) -> None:
         """Back to the layout before `compare`."""
         if self.comparing:
@@ -891,35 +985,46 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         self,
         inputNode,
         segmentationNode,
-        segmentId: Optional[str] = None,
+        segmentIds=None,
         resultNode=None,
         denoisedNode=None,
         huRange=(40.0, 100.0),
         marginMm: float = 3.0,
-    ):
-        """Measure a segment on the acquired grid and, carried over by its shape, on the grid of the result.
+        keepEdits: bool = False,
+    ) -> dict[str, Any]:
+        """Measure segments on the acquired grid and, carried over by their shape, on the grid of the result.
 
-        denoisedNode: the volume on which the HU range is applied within the margin; the result by default.
-        Returns the table node; the segment stays as it is.
+        segmentIds: one ID or several; all segments by default. denoisedNode: the volume on which the HU range is
+        applied within the margin; the result by default. keepEdits: measure the segments on the result grid as
+        they are there, corrected by hand. The drawn segments stay as they are. Returns a dict: "rows" (one a
+        segment and grid), "table", "plot" and "summary".
 
         Example::
 
-            table = logic.measure(scan, segmentation, resultNode=result)
-            slicer.util.saveNode(table, "hematoma.csv")
+            measured = logic.measure(scan, segmentation, resultNode=result)
+            print(measured["summary"])
+            logic.saveTable(measured["table"], "hematoma.csv")
         """
-        return self.measureWithText(
-            inputNode, segmentationNode, segmentId, resultNode, denoisedNode, huRange, marginMm
-        )[0]
+        from SliceInterpolationMRML.measurement import measureSegments, showMeasurement
 
-    def measureWithText(
-        self, inputNode, segmentationNode, segmentId, resultNode, denoisedNode, huRange, marginMm
-    ) -> tuple[Any, str]:
-        """As `measure`, with the volumes in words for the panel."""
-        from SliceInterpolationMRML.measurement import measureSegment
-
-        return measureSegment(
-            inputNode, segmentationNode, segmentId, resultNode, denoisedNode, tuple(huRange), marginMm
+        if isinstance(segmentIds, str):
+            segmentIds = [segmentIds]
+        rows = measureSegments(
+            inputNode,
+            segmentationNode,
+            segmentIds,
+            resultNode,
+            denoisedNode,
+            tuple(huRange),
+            marginMm,
+            keepEdits,
         )
+        lines = [
+            f"{row['segment']}, {row['grid']}: {row['volume_ml']:.2f} mL"
+            + (f" ({row['difference_percent']:+.1f}%)" if row["grid"] != "acquired" else "")
+            for row in rows
+        ]
+        return {"rows": rows, "summary": "\n".join(lines), **showMeasurement(rows, inputNode)}
 
     def saveTable(self, tableNode, path: str) -> None:
         """Write a table node as CSV."""
@@ -972,6 +1077,12 @@ def _select(comboBox, data: str) -> None:
         comboBox.currentIndex = index
 
 
+def _say(label, text: str) -> None:
+    """Show a text; an empty label takes no room."""
+    label.text = text
+    label.visible = bool(text)
+
+
 def _state(button, problem: str, help_: str, text: str = "") -> None:
     """Enable a button, or disable it with the reason in its tool tip."""
     button.enabled = not problem
@@ -997,7 +1108,9 @@ class SliceInterpolationTest(ScriptedLoadableModuleTest):
         from SliceInterpolationMRML.sampleData import loadPhantom
 
         self.delayDisplay("Making a small head phantom")
-        scan, _segmentation = loadPhantom(size=64, pixel_spacing=3.6, slices=12, slice_spacing=12.0, slice_thickness=12.0)
+        scan, _segmentation = loadPhantom(
+            size=64, pixel_spacing=3.6, slices=12, slice_spacing=12.0, slice_thickness=12.0
+        )
         before = slicer.util.arrayFromVolume(scan).copy()
         result = SliceInterpolationLogic().interpolate(scan, factor=2, method="linear")
         after = slicer.util.arrayFromVolume(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Callable, Union
+from typing import Callable
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Result:
 
 def interpolate(
     volume: Volume,
-    factor: Union[int, str] = 2,
+    factor: int | str = 2,
     method: str = "default",
     output_mode: str = "interpolated",
     strength: float = DEFAULT_STRENGTH,

@@ -87,7 +87,7 @@ def _between(distances: list[np.ndarray | None], number: int, t: float) -> np.nd
 
 
 def _signed_distance(mask: np.ndarray, pixel: tuple[float, float]) -> np.ndarray | None:
-    """mm to the outline, positive inside; None where the slice holds nothing."""
+    """Distance to the outline in mm, positive inside; None where the slice holds nothing."""
     if not mask.any():
         return None
     # The outline runs between pixels, half a pixel from either center.

@@ -184,5 +184,5 @@ class Volume:
 
 
 def guess_units(array: np.ndarray) -> str:
-    """ "HU" where a volume holds air (-500 and below), which no other modality has; else "arbitrary"."""
+    """HU where a volume holds air (-500 and below), which no other modality has; else arbitrary units."""
     return "HU" if float(array.min()) <= -500 else "arbitrary"

@@ -13,10 +13,11 @@ import numpy as np
 import slicer
 import vtk
 from slicer.util import VTKObservationMixin
+
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.interpolation import interpolate
 
-from .nodes import copyDisplay, nodeFromVolume, placeLikeReference, volumeFromNode
+from .nodes import copyDisplay, nodeFromVolume, placeLikeReference, removeWithDisplay, volumeFromNode
 from .noiseDisplay import showDiverging
 from .sliceMarks import SliceMarks
 
@@ -162,8 +163,7 @@ class CompareView(VTKObservationMixin):
 
     def _forgetVolumes(self) -> None:
         for node in self._made.values():
-            if slicer.mrmlScene.IsNodePresent(node):
-                slicer.mrmlScene.RemoveNode(node)
+            removeWithDisplay(node)
         self._made = {}
         self._original = self._result = None
 
@@ -192,7 +192,9 @@ class CompareView(VTKObservationMixin):
         if factor > 1:
             original = interpolate(original, factor, "linear", axis=original.slice_axis, force=True).volume
         if original.array.shape != result.array.shape:
-            raise InputError("The result is not on the refined grid of the original; nothing to compare with.")
+            raise InputError(
+                "The result is not on the refined grid of the original; nothing to compare with."
+            )
         node = nodeFromVolume(original, f"{self._original.GetName()} linear", self._original)
         self._observeDisplay(node)
         return node

@@ -13,6 +13,7 @@ from typing import Any
 def probe() -> dict[str, Any]:
     """Version of torch, the device that "auto" stands for with the reason, and the GPUs with their free memory."""
     import torch
+
     from SliceInterpolationLib.device import choose_device
 
     device, reason = choose_device("auto")

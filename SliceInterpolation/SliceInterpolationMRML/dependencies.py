@@ -10,6 +10,7 @@ import importlib.util
 from pathlib import Path
 
 import slicer
+
 from SliceInterpolationLib.errors import SliceInterpolationError
 from SliceInterpolationLib.interpolators import CLASSICAL
 

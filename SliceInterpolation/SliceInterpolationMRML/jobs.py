@@ -15,6 +15,7 @@ from typing import Any, Callable
 
 import slicer
 from slicer.i18n import tr as _
+
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.io import read_file, write_volume
 
@@ -112,10 +113,6 @@ class Job:
         """End the process and all that it has started; the scene stays as it is."""
         self._run.cancel(_("Cancelled; nothing was changed."))
 
-    def measuredRate(self) -> tuple[str, float]:
-        """Under which key, and how many seconds a megapixel took, for the estimates of later runs."""
-        return self._rate
-
     def raiseError(self) -> None:
         """Raise RunError unless the job is done; InputError where the input was refused."""
         if self.state == REFUSED:
@@ -176,7 +173,15 @@ def interpolationJob(
         raise InputError(_("Choose an input volume first."))
     if outputNode is inputNode:
         raise InputError(_("The output must be another volume than the input, which is never changed."))
-    arguments = ["interpolate", "{input}", "{folder}/output.nrrd", "--factor", str(factor), "--method", method]
+    arguments = [
+        "interpolate",
+        "{input}",
+        "{folder}/output.nrrd",
+        "--factor",
+        str(factor),
+        "--method",
+        method,
+    ]
     arguments += ["--output-mode", outputMode, "--strength", f"{strength:g}", "--axis", axis]
     arguments += ["--device", device, "--progress", "json"] + (["--force"] if force else [])
     outputId = outputNode.GetID() if outputNode is not None else ""
@@ -185,7 +190,9 @@ def interpolationJob(
         volume = read_file(outcome.result["paths"][0])
         node = slicer.mrmlScene.GetNodeByID(outputId) if outputId else None
         if node is None:
-            return nodeFromVolume(volume, name or resultName(inputNode, factor, method, outputMode), inputNode)
+            return nodeFromVolume(
+                volume, name or resultName(inputNode, factor, method, outputMode), inputNode
+            )
         updateNodeFromVolume(node, volume)
         placeLikeReference(node, inputNode)
         return node
@@ -199,13 +206,20 @@ def trustJob(inputNode, method: str = "default", device: str = "auto", **callbac
         raise InputError(_("Choose an input volume first."))
 
     def collect(folder: Path, outcome: Outcome):
-        from .trustDisplay import showTrust
+        from .trustDisplay import showTrust, warnings
 
         report = json.loads((folder / "trust.json").read_text(encoding="utf-8"))
-        return {**report, "nodes": showTrust(inputNode, report)}
+        said = list(dict.fromkeys([report["verdict"], *warnings(report), *report.get("remarks", [])]))
+        return {
+            **report,
+            "said": [inPanelWords(text) for text in said],
+            "nodes": showTrust(inputNode, report),
+        }
 
     arguments = ["trust", "{input}", "--output", "{folder}/trust.json", "--method", method]
-    return Job("trust", inputNode, [*arguments, "--device", device, "--progress", "json"], collect, **callbacks)
+    return Job(
+        "trust", inputNode, [*arguments, "--device", device, "--progress", "json"], collect, **callbacks
+    )
 
 
 def noiseJob(inputNode, resultNode=None, method: str = "default", device: str = "auto", **callbacks) -> Job:
@@ -220,7 +234,9 @@ def noiseJob(inputNode, resultNode=None, method: str = "default", device: str = 
         return {"nodes": nodes, "summary": outcome.remarks[-1] if outcome.remarks else ""}
 
     arguments = ["noise", "{input}", "--output-dir", "{folder}/noise", "--method", method]
-    return Job("noise", inputNode, [*arguments, "--device", device, "--progress", "json"], collect, **callbacks)
+    return Job(
+        "noise", inputNode, [*arguments, "--device", device, "--progress", "json"], collect, **callbacks
+    )
 
 
 def progressText(entry: dict[str, Any]) -> str:
@@ -236,7 +252,7 @@ def progressText(entry: dict[str, Any]) -> str:
 
 
 def resultName(inputNode, factor: int | str, method: str, outputMode: str) -> str:
-    """ "CTHead x2", "CTHead x2 cubic", "CTHead denoised"."""
+    """Name of a new volume, such as "CTHead x2", "CTHead x2 cubic" or "CTHead denoised"."""
     parts = [inputNode.GetName()]
     if outputMode != "denoise-only":
         parts.append("isotropic" if factor == "isotropic" else f"x{factor}")

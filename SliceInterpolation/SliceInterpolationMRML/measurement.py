@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.measure import (
     COLUMNS,
@@ -24,12 +25,14 @@ from SliceInterpolationLib.measure import (
 )
 from SliceInterpolationLib.volume import Volume
 
-from .nodes import placeInFolderOf, volumeFromNode
+from .nodes import placeInFolderOf, removeWithDisplay, volumeFromNode
 from .segments import addSegment, newSegmentation, segmentMask, segmentName
 from .tablesAndPlots import plot, tableFromRows, writeTable
 
 CARRIED_ROLE = "SliceInterpolation.CarriedOver"
 """Node reference from a segmentation to the one with its segments on the result grid."""
+
+_RENEWED_COLOR = (1.0, 0.8, 0.2)  # told from the carried segment, which keeps the color of the drawn one
 
 
 def measureSegments(
@@ -69,7 +72,9 @@ def measureSegments(
     for segmentId, mask in masks.items():
         if not mask.any():
             name = segmentName(segmentationNode, segmentId)
-            raise InputError(f"The segment '{name}' is empty on the grid of '{scanNode.GetName()}'; draw it first.")
+            raise InputError(
+                f"The segment '{name}' is empty on the grid of '{scanNode.GetName()}'; draw it first."
+            )
     found = [("acquired", _figures(scanNode, volume, masks))]
     if resultNode is not None:
         found += _onResult(
@@ -86,7 +91,36 @@ def measureSegments(
     return rows
 
 
-def showMeasurement(rows: list[dict[str, Any]], scanNode, csvPath: str | Path | None = None) -> dict[str, Any]:
+def measureSegment(
+    scanNode,
+    segmentationNode,
+    segmentId: str | None = None,
+    resultNode=None,
+    denoisedNode=None,
+    huRange: tuple[float, float] = HEMORRHAGE_HU,
+    marginMm: float = MARGIN_MM,
+    keepEdits: bool = False,
+) -> tuple[Any, str]:
+    """`measureSegments` of one segment (all without `segmentId`), shown; the table node and the volumes in words."""
+    chosen = [segmentId] if segmentId else None
+    rows = measureSegments(
+        scanNode, segmentationNode, chosen, resultNode, denoisedNode, huRange, marginMm, keepEdits
+    )
+    return showMeasurement(rows, scanNode)["table"], describe(rows)
+
+
+def describe(rows: list[dict[str, Any]]) -> str:
+    """The volumes of rows of `measureSegments` in words, a line each."""
+    return "\n".join(
+        f"{row['segment']}, {row['grid']}: {row['volume_ml']:.2f} mL ({row['difference_percent']:+.1f}%), "
+        f"surface {row['surface_volume_ml']:.2f} mL, ABC/2 {row['abc2_ml']:.2f} mL, mean {row['mean_hu']:.1f} HU"
+        for row in rows
+    )
+
+
+def showMeasurement(
+    rows: list[dict[str, Any]], scanNode, csvPath: str | Path | None = None
+) -> dict[str, Any]:
     """A table node "table" and a bar chart "plot" of rows of `measureSegments`; also a CSV file where asked for."""
     table = tableFromRows(rows, f"{scanNode.GetName()} measurements", COLUMNS, referenceNode=scanNode)
     bars = [
@@ -98,7 +132,8 @@ def showMeasurement(rows: list[dict[str, Any]], scanNode, csvPath: str | Path | 
         }
         for row in rows
     ]
-    barTable = tableFromRows(bars, f"{scanNode.GetName()} volumes", referenceNode=scanNode)
+    barTable = tableFromRows(bars, f"{scanNode.GetName()} volumes")
+    barTable.SetHideFromEditors(True)  # it only feeds the plot
     columns = [column for column in bars[0] if column != "row"] if bars else []
     chart = plot(barTable, f"{scanNode.GetName()} volumes", columns, "row", "mL", bars=True)
     placeInFolderOf(chart, scanNode)
@@ -133,37 +168,38 @@ def _onResult(
     quietNode = denoisedNode if denoisedNode is not None else resultNode
     quiet = volumeFromNode(quietNode).along(axis)
     if quiet.array.shape != result.array.shape or not np.allclose(quiet.affine, result.affine, atol=1e-2):
-        raise InputError(f"'{quietNode.GetName()}' is not on the grid of '{resultNode.GetName()}'; choose another.")
+        raise InputError(
+            f"'{quietNode.GetName()}' is not on the grid of '{resultNode.GetName()}'; choose another."
+        )
     target = _targetSegmentation(segmentationNode, resultNode, keepEdits)
+    pixel = volume.pixel_spacing
     carried, renewed = {}, {}
     for segmentId, mask in masks.items():
         name = segmentName(segmentationNode, segmentId)
         color = segmentationNode.GetSegmentation().GetSegment(segmentId).GetColor()
-
-        def onGrid(title: str, make, color=color):
-            """The mask of a segment of the result segmentation, in (k, j, i); made where it is not there."""
-            known = target.GetSegmentation().GetSegmentIdBySegmentName(title)
-            if known:
-                return segmentMask(target, known, resultNode)
-            made = _unstack(make(), axis)
-            addSegment(target, title, made, resultNode, color)
-            return made
-
-        pixel = volume.pixel_spacing
-        carried[segmentId] = onGrid(
-            f"{name} (carried over)", lambda mask=mask: carry_over(_stack(mask, axis), pixel, factor)
-        )
-        renewed[segmentId] = onGrid(
-            f"{name} (re-thresholded)",
-            lambda near=carried[segmentId]: threshold_near(quiet, _stack(near, axis), huRange, marginMm),
-        )
-    title = f"interpolated, {huRange[0]:g} to {huRange[1]:g} HU within {marginMm:g} mm"
+        near = _edited(target, f"{segmentId}_carried", resultNode)
+        if near is None:
+            near = _unstack(carry_over(_stack(mask, axis), pixel, factor), axis)
+            addSegment(target, f"{name} (carried over)", near, resultNode, color, f"{segmentId}_carried")
+        found = _edited(target, f"{segmentId}_renewed", resultNode)
+        if found is None:
+            found = _unstack(threshold_near(quiet, _stack(near, axis), huRange, marginMm), axis)
+            title = f"{name} (re-thresholded)"
+            addSegment(target, title, found, resultNode, _RENEWED_COLOR, f"{segmentId}_renewed")
+        carried[segmentId], renewed[segmentId] = near, found
+    grid = f"interpolated, {huRange[0]:g} to {huRange[1]:g} HU within {marginMm:g} mm"
     if denoisedNode is not None and denoisedNode is not resultNode:
-        title += ", denoised"
+        grid += ", denoised"
     return [
         ("interpolated", _figures(resultNode, result, carried)),
-        (title, _figures(quietNode, quiet, renewed)),
+        (grid, _figures(quietNode, quiet, renewed)),
     ]
+
+
+def _edited(target, segmentId: str, resultNode) -> np.ndarray | None:
+    """A segment that is there already, perhaps corrected by hand, as a mask; None where there is none."""
+    present = target.GetSegmentation().GetSegment(segmentId) is not None
+    return segmentMask(target, segmentId, resultNode) if present else None
 
 
 def _targetSegmentation(segmentationNode, resultNode, keepEdits: bool):
@@ -171,7 +207,7 @@ def _targetSegmentation(segmentationNode, resultNode, keepEdits: bool):
     if known is not None and keepEdits:
         return known
     if known is not None:
-        slicer.mrmlScene.RemoveNode(known)
+        removeWithDisplay(known)
     name = f"{segmentationNode.GetName()} on {resultNode.GetName()}"
     target = newSegmentation(name, resultNode)
     placeInFolderOf(target, resultNode)
@@ -187,17 +223,20 @@ def _figures(volumeNode, volume: Volume, masks: dict[str, np.ndarray]) -> dict[s
     return _segmentStatistics(volumeNode, volume, masks)
 
 
-def _segmentStatistics(volumeNode, volume: Volume, masks: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+def _segmentStatistics(
+    volumeNode, volume: Volume, masks: dict[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
     """The same by Slicer's Segment Statistics, on a segmentation of its own, so that the user's stays as it is."""
     from SegmentStatistics import SegmentStatisticsLogic
 
     scene = slicer.mrmlScene
     temporary = newSegmentation("SliceInterpolation statistics", volumeNode)
-    # Statistics are those of the grid; a transform above it would resample the segments first.
-    temporary.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    logic = SegmentStatisticsLogic()
-    parameters = logic.getParameterNode()
+    present = set(slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"))
     try:
+        logic = SegmentStatisticsLogic()
+        # The logic would take the parameters that the user has set in the module; these stay as they are.
+        parameters = scene.AddNode(logic.createParameterNode())
+        logic.setParameterNode(parameters)
         ids = {
             segmentId: addSegment(temporary, segmentId, mask, volumeNode) for segmentId, mask in masks.items()
         }
@@ -207,13 +246,12 @@ def _segmentStatistics(volumeNode, volume: Volume, masks: dict[str, np.ndarray])
         parameters.SetParameter("visibleSegmentsOnly", "False")
         logic.computeStatistics()
         statistics = logic.getStatistics()
-        return {
-            segmentId: _row(volume, masks[segmentId], statistics, ids[segmentId]) for segmentId in masks
-        }
+        return {segmentId: _row(volume, masks[segmentId], statistics, ids[segmentId]) for segmentId in masks}
     finally:
-        scene.RemoveNode(temporary)
-        if parameters is not None and parameters.GetScene() is not None:
-            scene.RemoveNode(parameters)
+        removeWithDisplay(temporary)
+        for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"):
+            if node not in present:
+                scene.RemoveNode(node)
 
 
 def _row(volume: Volume, mask: np.ndarray, statistics: dict, segmentId: str) -> dict[str, float]:

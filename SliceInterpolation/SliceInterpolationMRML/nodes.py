@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
+
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.volume import UNKNOWN, Volume
 
@@ -155,6 +156,17 @@ def copyDisplay(sourceNode, targetNode) -> None:
     target.SetApplyThreshold(source.GetApplyThreshold())
     target.SetInterpolate(source.GetInterpolate())
     target.EndModify(wasModifying)
+
+
+def removeWithDisplay(node) -> None:
+    """Remove a node of ours from the scene together with its display nodes, which would stay behind."""
+    scene = slicer.mrmlScene
+    displays = [node.GetNthDisplayNode(number) for number in range(node.GetNumberOfDisplayNodes())]
+    if scene.IsNodePresent(node):
+        scene.RemoveNode(node)
+    for display in displays:
+        if display is not None and scene.IsNodePresent(display):
+            scene.RemoveNode(display)
 
 
 def _voxels(node) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.noise import noise_alternation, noise_by_slice
 from SliceInterpolationLib.volume import Volume
@@ -18,7 +19,14 @@ from .tablesAndPlots import plot, tableFromRows
 
 DIVERGING_NAME = "SliceInterpolation diverging"
 # Dark at zero: scans are read on dark screens, and what is not there should not shine.
-_DIVERGING = ((0.65, 0.90, 1.00), (0.10, 0.45, 0.85), (0.05, 0.05, 0.05), (0.85, 0.35, 0.05), (1.00, 0.90, 0.55))
+_DIVERGING = (
+    (0.65, 0.90, 1.00),
+    (0.10, 0.45, 0.85),
+    (0.05, 0.05, 0.05),
+    (0.85, 0.35, 0.05),
+    (1.00, 0.90, 0.55),
+)
+_NOISE_COLORS = "vtkMRMLColorTableNodeFileViridis.txt"
 _COLORS = 255  # odd, so that zero has a color of its own
 
 
@@ -48,7 +56,11 @@ def showDiverging(node, limit: float | None = None, title: str = "HU", legend: b
     if limit is None:
         values = np.abs(volumeFromNode(node).array)
         values = values[values > 0]
-        limit = float(np.ceil(np.percentile(values[:: max(1, values.size // 1_000_000)], 99))) if values.size else 1.0
+        limit = (
+            float(np.ceil(np.percentile(values[:: max(1, values.size // 1_000_000)], 99)))
+            if values.size
+            else 1.0
+        )
     limit = max(limit, 1e-3)
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
@@ -64,11 +76,14 @@ def showDiverging(node, limit: float | None = None, title: str = "HU", legend: b
 
 def addLegend(node, title: str):
     """A color legend of a volume, shown in the views that show the volume."""
-    logic = slicer.modules.colors.logic() if hasattr(slicer, "modules") else slicer.vtkSlicerColorLogic
+    modules = getattr(slicer, "modules", None)
+    logic = modules.colors.logic() if hasattr(modules, "colors") else slicer.vtkSlicerColorLogic
     legend = logic.AddDefaultColorLegendDisplayNode(node)
     legend.SetTitleText(title)
     legend.SetLabelFormat("%4.0f")
     legend.SetNumberOfLabels(5)
+    legend.GetTitleTextProperty().SetFontSize(13)
+    legend.GetLabelTextProperty().SetFontSize(12)
     legend.SetVisibility(True)
     return legend
 
@@ -89,7 +104,7 @@ def showNoise(
     limit = float(np.ceil(4 * np.median(sds))) if sds else None
     showDiverging(residualNode, limit, title="acquired minus\npredicted (HU)", legend=True)
     noiseNode = nodeFromVolume(noiseSd, f"{name} noise SD", scanNode)
-    _showNoiseSd(noiseNode, noiseSd)
+    _showNoiseSd(noiseNode, 3 * float(np.median(sds)) if sds else float(noiseSd.array.max()))
     # Slices are counted from 1 wherever people read them.
     counted = [{**row, "slice": int(row["slice"]) + 1} for row in rows]
     table = tableFromRows(counted, f"{name} noise by slice", referenceNode=scanNode)
@@ -161,9 +176,7 @@ def regionStatistics(volumeNodes, regionNode, segmentIds=None) -> list[dict[str,
         for name, mask in _regions(regionNode, volumeNode, segmentIds):
             values = volume.array[mask].astype(np.float64)
             if not values.size:
-                raise InputError(
-                    f"'{name}' holds no voxel of '{volumeNode.GetName()}'; move or enlarge it."
-                )
+                raise InputError(f"'{name}' holds no voxel of '{volumeNode.GetName()}'; move or enlarge it.")
             rows.append(
                 {
                     "region": name,
@@ -186,13 +199,11 @@ def showRegionStatistics(volumeNodes, regionNode, segmentIds=None, tableNode=Non
     return tableFromRows(rows, name, tableNode=tableNode, referenceNode=volumeNodes[0])
 
 
-def _showNoiseSd(node, noiseSd: Volume) -> None:
-    values = noiseSd.array[noiseSd.array > 0]
+def _showNoiseSd(node, top: float) -> None:
     display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeFileViridis.txt")
+    display.SetAndObserveColorNodeID(_NOISE_COLORS)
     if display.GetColorNode() is None:
         display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-    top = float(np.percentile(values[:: max(1, values.size // 1_000_000)], 95)) if values.size else 1.0
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0.0, max(top, 1e-3))
 
@@ -206,7 +217,9 @@ def _regions(regionNode, volumeNode, segmentIds):
     elif regionNode.IsA("vtkMRMLMarkupsROINode"):
         yield regionNode.GetName(), _roiMask(regionNode, volumeNode)
     else:
-        raise InputError(f"'{regionNode.GetName()}' is no segmentation and no markups ROI; choose one of these.")
+        raise InputError(
+            f"'{regionNode.GetName()}' is no segmentation and no markups ROI; choose one of these."
+        )
 
 
 def _roiMask(roiNode, volumeNode) -> np.ndarray:
@@ -254,4 +267,3 @@ def _number(text: str) -> Any:
         except ValueError:
             continue
     return text
-

@@ -12,10 +12,16 @@ from SliceInterpolationLib.interpolators import CLASSICAL, METHODS
 from SliceInterpolationLib.volume import Volume
 
 # Seconds for a megapixel of predicted slices, where this computer has no run of its own to go by.
-_FIRST_RATES = {"network-cpu": 0.6, "flow-cpu": 0.3, "network-cuda": 0.03, "flow-cuda": 0.02, "classical": 0.02}
+_FIRST_RATES = {
+    "network-cpu": 0.6,
+    "flow-cpu": 0.3,
+    "network-cuda": 0.03,
+    "flow-cuda": 0.02,
+    "classical": 0.02,
+}
 _START_SECONDS = {"network": 2.5, "flow": 2.0, "classical": 0.6}
 _PANEL_WORDS = {
-    "use --method flow or cubic, or --force": "choose the method flow or cubic, or switch on 'Run in spite of warnings'",
+    "use --method flow or cubic, or --force": "choose flow or cubic, or switch on 'Run in spite of warnings'",
     "use --force": "switch on 'Run in spite of warnings'",
     "Use --device cpu": "Choose the device CPU",
     "Prefer --method": "Prefer the method",
@@ -94,10 +100,17 @@ def estimateSeconds(
     )
 
 
-def measuredRate(volume: Volume, factor: int, method: str, outputMode: str, seconds: float) -> float:
-    """Seconds a megapixel, as a run has shown; at least a tenth of a millisecond."""
+def measuredRate(
+    volume: Volume, factor: int, method: str, outputMode: str, remarks: list[str], seconds: float
+) -> tuple[str, float]:
+    """The `rateKey` of a run that is over and the seconds a megapixel that it took, at least 0.1 ms.
+
+    remarks: of the run, which say on what device it was.
+    """
+    onGpu = any(remark.startswith("Device: GPU") for remark in remarks)
     spent = max(seconds - _START_SECONDS[_kind(method)], 0.1 * seconds)
-    return max(spent / max(megapixels(volume, factor, outputMode), 1e-6), 1e-4)
+    rate = max(spent / max(megapixels(volume, factor, outputMode), 1e-6), 1e-4)
+    return rateKey(method, "cuda" if onGpu else "cpu"), rate
 
 
 def megapixels(volume: Volume, factor: int, outputMode: str) -> float:

@@ -149,7 +149,9 @@ class Run:
                 self._onProgress(entry)
 
     def _outcomeOf(self, code: int) -> Outcome:
-        remarks = [line["message"] for line in self._lines if line.get("message") and line.get("stage") != "error"]
+        remarks = [
+            line["message"] for line in self._lines if line.get("message") and line.get("stage") != "error"
+        ]
         result = next((line for line in self._lines if line.get("stage") == "result"), {})
         state = _EXIT_STATES.get(code, FAILED)
         if state == DONE and not result:

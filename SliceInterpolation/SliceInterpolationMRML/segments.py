@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import slicer
 import vtk
+
 from SliceInterpolationLib.errors import InputError
+
+from .nodes import removeWithDisplay
 
 
 def segmentMask(segmentationNode, segmentId: str, volumeNode) -> np.ndarray:
@@ -32,7 +35,7 @@ def segmentMask(segmentationNode, segmentId: str, volumeNode) -> np.ndarray:
         display = labelmap.GetDisplayNode()
         if display is not None and display.GetColorNode() is not None:
             scene.RemoveNode(display.GetColorNode())  # the export makes one
-        scene.RemoveNode(labelmap)
+        removeWithDisplay(labelmap)
     return mask
 
 
@@ -51,10 +54,14 @@ def newSegmentation(name: str, volumeNode):
     return node
 
 
-def addSegment(segmentationNode, name: str, mask: np.ndarray, volumeNode, color=None) -> str:
+def addSegment(
+    segmentationNode, name: str, mask: np.ndarray, volumeNode, color=None, segmentId: str = ""
+) -> str:
     """Add a mask, (k, j, i) bool on the grid of a volume, as a segment with a binary labelmap; returns its ID."""
     segmentation = segmentationNode.GetSegmentation()
-    segmentId = segmentation.AddEmptySegment("", name, color) if color else segmentation.AddEmptySegment("", name)
+    segmentId = segmentation.AddEmptySegment(segmentId, name)
+    if color is not None:
+        segmentation.GetSegment(segmentId).SetColor(color)
     setSegmentMask(segmentationNode, segmentId, mask, volumeNode)
     return segmentId
 

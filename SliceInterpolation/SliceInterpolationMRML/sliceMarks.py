@@ -13,6 +13,7 @@ import numpy as np
 import slicer
 import vtk
 from slicer.util import VTKObservationMixin
+
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.volume import DENOISED, SYNTHESIZED, UNKNOWN, Volume
 
@@ -23,6 +24,8 @@ MIXED_COLOR = (1.0, 0.95, 0.55)
 SYNTHESIZED_COLOR = (1.0, 0.70, 0.25)
 _ON_SLICE = 0.05  # of a slice distance: closer than this, a view shows that slice alone
 _SAMPLES = 4096  # points of an oblique view, for the share that is synthesized
+_PLAIN = str.maketrans("|$", "/S")
+"""Characters in names of volumes that VTK would take for columns and formulas."""
 
 
 class SliceMarks(VTKObservationMixin):
@@ -50,18 +53,27 @@ class SliceMarks(VTKObservationMixin):
 
     def update(self) -> None:
         """Mark views that are not yet marked, and bring all marks up to date."""
+        scene = slicer.mrmlScene
+        removed = slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent
+        if not self.hasObserver(scene, removed, self._onNodeRemoved):
+            self.addObserver(scene, removed, self._onNodeRemoved)
         for sliceNode in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
             name = sliceNode.GetLayoutName()
             if self._views is not None and name not in self._views:
                 continue
             for node in (sliceNode, _compositeNode(sliceNode)):
-                if node is not None and not self.hasObserver(node, vtk.vtkCommand.ModifiedEvent, self._changed):
+                if node is not None and not self.hasObserver(
+                    node, vtk.vtkCommand.ModifiedEvent, self._changed
+                ):
                     self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._changed)
             self._updateMark(sliceNode)
 
     def setCaption(self, viewName: str, caption: str) -> None:
-        """A first line for the mark of a view, such as "original"; it is then shown for any volume."""
-        self._captions[viewName] = caption
+        """A first line for the mark of a view, such as "original", which is then shown for any volume; "" ends it."""
+        if caption:
+            self._captions[viewName] = caption
+        else:
+            self._captions.pop(viewName, None)
         sliceNode = slicer.mrmlScene.GetSingletonNode(viewName, "vtkMRMLSliceNode")
         if sliceNode is not None:
             self._updateMark(sliceNode)
@@ -97,9 +109,9 @@ class SliceMarks(VTKObservationMixin):
         if found is None:
             return
         actor, _, view = found
-        if text == (actor.GetInput() if actor.GetVisibility() else ""):
+        if text.translate(_PLAIN) == (actor.GetInput() if actor.GetVisibility() else ""):
             return
-        actor.SetInput(text or " ")
+        actor.SetInput(text.translate(_PLAIN) or " ")
         actor.SetVisibility(bool(text))
         actor.GetTextProperty().SetColor(*color)
         view.scheduleRender()
@@ -122,9 +134,17 @@ class SliceMarks(VTKObservationMixin):
                 volume = None
             known = (node.GetMTime(), volume, volume is not None and isResult(node))
             self._volumes[node.GetID()] = known
-            if not self.hasObserver(node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._moved):
+            if not self.hasObserver(
+                node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._moved
+            ):
                 self.addObserver(node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._moved)
         return known[1:]
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, caller, event, node) -> None:
+        """Let go of a volume, whose voxels would stay in memory otherwise."""
+        if self._volumes.pop(node.GetID(), None) is not None:
+            self.removeObserver(node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._moved)
 
     def _moved(self, caller, event) -> None:
         self.update()
@@ -153,7 +173,9 @@ class SliceMarks(VTKObservationMixin):
         return self._actors[name]
 
 
-def describeView(sliceNode, volumeNode, volume: Volume | None = None) -> tuple[str, tuple[float, float, float]]:
+def describeView(
+    sliceNode, volumeNode, volume: Volume | None = None
+) -> tuple[str, tuple[float, float, float]]:
     """What a slice view shows of a volume, in words, and the color of the words.
 
     "acquired slice 12"; "synthesized, between 12 and 13"; where the plane lies between two slices, which ones the
@@ -189,11 +211,13 @@ def _describePosition(volume: Volume, position: float, volumeNode) -> tuple[str,
         made = volume.provenance[nearest] in (SYNTHESIZED, DENOISED)
         return volume.describe_slice(nearest), SYNTHESIZED_COLOR if made else ACQUIRED_COLOR
     before = int(position)
-    first, second = volume.describe_slice(before), volume.describe_slice(before + 1)
-    if first.split(" slice ")[0] == second.split(" slice ")[0]:
-        kind, number = first.split(" slice ")
-        return f"display blend of {kind} {number} and {second.split()[-1]}", MIXED_COLOR
-    return f"display blend: {first} | {second}", MIXED_COLOR
+    return f"display blend of {_short(volume, before)} and {_short(volume, before + 1)}", MIXED_COLOR
+
+
+def _short(volume: Volume, number: int) -> str:
+    """A slice in few words: "acquired 12", or "synthesized 12/13"."""
+    text = volume.describe_slice(number)
+    return text.replace(" slice ", " ").replace(", between ", " ").replace(" and ", "/")
 
 
 def _slicePositions(sliceNode, volumeNode, volume: Volume) -> tuple[np.ndarray, np.ndarray]:

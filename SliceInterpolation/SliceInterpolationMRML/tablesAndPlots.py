@@ -14,8 +14,41 @@ from .nodes import placeInFolderOf
 COLORS = ((0.84, 0.37, 0.0), (0.0, 0.45, 0.70), (0.0, 0.62, 0.45), (0.80, 0.47, 0.65), (0.35, 0.35, 0.35))
 """Told apart by color-blind eyes as well (Wong, Nature Methods 8, 2011)."""
 
+TITLES = {
+    "volume_ml": "voxels (mL)",
+    "surface_volume_ml": "closed surface (mL)",
+    "surface_area_mm2": "surface area (mm²)",
+    "mean_hu": "mean (HU)",
+    "sd_hu": "SD (HU)",
+    "abc2_ml": "ABC/2 (mL)",
+    "a_mm": "A (mm)",
+    "b_mm": "B (mm)",
+    "c_mm": "C (mm)",
+    "difference_ml": "difference (mL)",
+    "difference_percent": "difference (%)",
+    "psnr_brain": "PSNR, brain window (dB)",
+    "ssim_brain": "SSIM, brain window",
+    "mae_hu": "MAE (HU)",
+    "psnr_hu": "PSNR, full range (dB)",
+    "mae_intracranial": "MAE in the skull (HU)",
+    "edge": "edge error",
+    "noise_ratio": "noise ratio",
+    "lesion_hu": "largest blob (HU)",
+    "tissue_pixels": "tissue (pixels)",
+    "noise_acquired": "noise SD, acquired (HU)",
+    "noise_predicted": "noise SD, predicted (HU)",
+    "reduction": "reduction",
+    "residual_mean": "residual, mean (HU)",
+    "residual_sd": "residual, SD (HU)",
+    "largest_structure": "largest structure (HU)",
+    "position_mm": "position (mm)",
+}
+"""What people read above the columns; the names stay short for Python and CSV."""
 
-def tableFromRows(rows: Sequence[dict[str, Any]], name: str, columns=None, tableNode=None, referenceNode=None):
+
+def tableFromRows(
+    rows: Sequence[dict[str, Any]], name: str, columns=None, tableNode=None, referenceNode=None
+):
     """A table node with a row for each dict and a column for each key: numbers as numbers, the rest as text.
 
     columns: keys in order (default: those of the first row). tableNode: filled anew instead of a new one.
@@ -29,9 +62,10 @@ def tableFromRows(rows: Sequence[dict[str, Any]], name: str, columns=None, table
     columns = list(columns or (rows[0] if rows else ()))
     wasModifying = tableNode.StartModify()
     tableNode.RemoveAllColumns()
-    tableNode.SetUseColumnNameAsColumnHeader(True)
+    tableNode.SetUseColumnTitleAsColumnHeader(True)
     for column in columns:
         tableNode.AddColumn(_column(column, [row.get(column) for row in rows]))
+        tableNode.SetColumnTitle(column, TITLES.get(column, column))
     tableNode.GetTable().Modified()
     tableNode.EndModify(wasModifying)
     return tableNode
@@ -71,11 +105,11 @@ def plot(
         scene.RemoveNode(chart.GetNthPlotSeriesNode(number))
     chart.RemoveAllPlotSeriesNodeIDs()
     chart.SetTitle(title)
-    chart.SetXAxisTitle("" if bars else xColumn)
+    chart.SetXAxisTitle("" if bars else TITLES.get(xColumn, xColumn))
     chart.SetYAxisTitle(yTitle)
     chart.SetNodeReferenceID(_TABLE_ROLE, tableNode.GetID())
     for number, column in enumerate(yColumns):
-        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", column)
+        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", TITLES.get(column, column))
         series.SetAndObserveTableNodeID(tableNode.GetID())
         series.SetYColumnName(column)
         if bars:

@@ -57,7 +57,9 @@ def loadReport(report: dict[str, Any] | str | Path) -> dict[str, Any]:
         try:
             report = json.loads(Path(report).read_text())
         except (OSError, ValueError) as error:
-            raise InputError(f"'{report}' is not a readable trust report; run the trust check again.") from error
+            raise InputError(
+                f"'{report}' is not a readable trust report; run the trust check again."
+            ) from error
     missing = {"method", "gap_mm", "rows", "means", "trusted", "verdict"} - set(report)
     if missing:
         raise InputError(f"The trust report lacks {', '.join(sorted(missing))}; run the trust check again.")

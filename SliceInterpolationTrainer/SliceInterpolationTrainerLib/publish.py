@@ -23,6 +23,7 @@ from SliceInterpolationLib.weights import load_strictly, sha256
 from .data import read_manifest
 
 RUN_FILE = "run.json"
+_ENTRY_NAMES = {"licence": "license"}
 _SCAN_ENTRIES = ("file", "modality", "body", "spacing_mm", "slice_thickness_mm", "licence", "source")
 
 
@@ -33,32 +34,40 @@ def describe_run(
 
     rows: of the manifest, one a training scan.
     """
-    scans = [{key: row[key] for key in _SCAN_ENTRIES} for row in rows]
+    scans = [{_ENTRY_NAMES.get(key, key): row[key] for key in _SCAN_ENTRIES} for row in rows]
     return {"architecture": architecture, "config": config, "gap_mm": list(gap_mm), "scans": scans}
 
 
 def publish(
-    run: Path, name: str, figures: dict[str, Any], output: Path, half: bool = False, default: bool = False
+    run: Path,
+    name: str,
+    figures: dict[str, Any],
+    output: Path,
+    description: str = "",
+    half: bool = False,
+    default: bool = False,
 ) -> Model:
     """Write a model folder from a run folder and load it once.
 
-    figures: measured ones, put into the card as they are. half: store the weights as float16, in half of the
+    figures: measured ones, put into the card as they are. description: one line for people who choose. half: store the weights as float16, in half of the
     space; they are widened again when loaded. default: mark it as the model that "default" means.
     Raises InputError for a folder that is not a run, and for weights that half precision cannot hold.
     """
-    description = read_run(run)
+    trained = read_run(run)
     checkpoint = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-    network = build(description["architecture"], **description["config"])
+    network = build(trained["architecture"], **trained["config"])
     load_strictly(network, checkpoint["average"], str(run))
     output.mkdir(parents=True, exist_ok=True)
     save_weights(network, output / WEIGHTS, half)
     settings = run / "config.json"
     card = {
         "name": name,
-        "architecture": description["architecture"],
-        "config": description["config"],
+        "description": description,
+        "license": "Apache-2.0",
+        "architecture": trained["architecture"],
+        "config": trained["config"],
         "weights_sha256": sha256(output / WEIGHTS),
-        "gap_mm": description["gap_mm"],
+        "gap_mm": trained["gap_mm"],
         "intensity": network.intensity,
         "default": default,
         "paper": network.paper,
@@ -68,10 +77,10 @@ def publish(
             "steps": checkpoint["state"]["step"],
             "minutes": round(checkpoint["state"]["seconds"] / 60, 1),
             "settings": json.loads(settings.read_text()) if settings.is_file() else {},
-            "scans": description["scans"],
+            "scans": trained["scans"],
         },
         "figures": figures,
-        "limits": _limits(description),
+        "limits": _limits(trained),
     }
     (output / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     model = Model(output, card, bundled=False)
@@ -111,8 +120,8 @@ def _limits(description: dict[str, Any]) -> str:
     kinds = ", ".join(sorted({f"{scan['modality']} {scan['body']}" for scan in scans}))
     return (
         f"Trained on {len(scans)} scans ({kinds}) for slices {low:g} to {high:g} mm apart; what is unlike "
-        "them is untested unless the figures say otherwise. Structures that lie between two slices and show in "
-        "neither cannot be recovered. Not a medical device."
+        "them is untested unless the figures say otherwise. Structures that lie between two slices and show "
+        "in neither cannot be recovered. Not a medical device."
     )
 
 
@@ -125,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--figures", type=Path, required=True, help="JSON file with measured figures")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the model's folder")
+    parser.add_argument("--description", default="", help="one line for people who choose a model")
     parser.add_argument("--half", action="store_true", help="store float16")
     parser.add_argument("--default", action="store_true", help='mark it as the model "default"')
     parser.add_argument(
@@ -137,7 +147,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run = describe_run("flow-refine", {}, (1.25, 10.0), rows)
             (options.run / RUN_FILE).write_text(json.dumps(run, indent=1) + "\n")
         figures = json.loads(options.figures.read_text())
-        model = publish(options.run, options.name, figures, options.output, options.half, options.default)
+        model = publish(
+            options.run,
+            options.name,
+            figures,
+            options.output,
+            options.description,
+            options.half,
+            options.default,
+        )
     except InputError as error:
         parser.error(str(error))
     print(f"{model.weights} {model.weights.stat().st_size / 2**20:.2f} MiB")

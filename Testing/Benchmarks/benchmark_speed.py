@@ -83,7 +83,9 @@ def _resample_bspline(volume, method: str) -> np.ndarray:
 
 def main() -> None:
     """Run all rounds and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--input", help="a volume instead of the 512x512x30 phantom")
     parser.add_argument("--output", type=Path, help="also write the table here")

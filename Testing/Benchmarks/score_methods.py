@@ -128,7 +128,9 @@ def table(entries: list[dict]) -> str:
 
 def main() -> None:
     """Score, print the table, and write it with the figures as JSON beside it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--output", type=Path)

@@ -33,9 +33,7 @@ def scans() -> Path:
 @pytest.fixture(scope="session")
 def phantom():
     """A small head phantom: 128 x 128 pixels, 24 slices at 5 mm, hematoma of 30 mL."""
-    return head_phantom(
-        size=128, pixel_spacing=1.8, slices=24, hematoma=Hematoma(30.0)
-    )
+    return head_phantom(size=128, pixel_spacing=1.8, slices=24, hematoma=Hematoma(30.0))
 
 
 @pytest.fixture
@@ -44,7 +42,9 @@ def phantom_volume(phantom) -> Volume:
     return Volume(phantom.image, phantom.spacing, phantom.origin, units="HU", slice_thickness=5.0)
 
 
-def moving_ellipse(slices: int = 7, size: int = 96, shift: float = 3.0, background: float = 40.0) -> np.ndarray:
+def moving_ellipse(
+    slices: int = 7, size: int = 96, shift: float = 3.0, background: float = 40.0
+) -> np.ndarray:
     """A bright ring around an ellipse that moves and grows steadily from slice to slice, with soft texture."""
     y, x = np.mgrid[:size, :size].astype(float)
     out = []
@@ -53,5 +53,7 @@ def moving_ellipse(slices: int = 7, size: int = 96, shift: float = 3.0, backgrou
         radius = np.hypot((x - cx) / (size * 0.28), (y - cy) / (size * 0.22))
         ring = 800.0 * np.exp(-(((radius - 1.0) / 0.08) ** 2))
         inside = background + 25.0 * np.cos((x - cx) / 4.0) * np.cos((y - cy) / 5.0)
-        out.append(np.where(radius < 1.0, inside, -1000.0 + 1000.0 * np.exp(-((radius - 1.0) ** 2) / 0.02)) + ring)
+        out.append(
+            np.where(radius < 1.0, inside, -1000.0 + 1000.0 * np.exp(-((radius - 1.0) ** 2) / 0.02)) + ring
+        )
     return np.stack(out)

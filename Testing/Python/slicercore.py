@@ -26,9 +26,10 @@ class Core:
         self.applicationLogic.SetSliceLogics(vtk.vtkCollection())
         self.applicationLogic.SetViewLogics(vtk.vtkCollection())
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
-        # Closed surfaces fail silently without the second.
+        # Color legends and closed surfaces fail without theirs.
         self.modules = []
         for name, kind in (
+            ("Colors", slicer.vtkSlicerColorLogic),
             ("SubjectHierarchy", slicer.vtkSlicerSubjectHierarchyModuleLogic),
             ("Segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
         ):

@@ -306,15 +306,18 @@ def test_withheld_slices_are_predicted_from_the_others_alone():
     assert not np.array_equal(before[0], after[0])
 
 
-def test_data_without_hu_keep_their_scale(models):
-    """MR: percentiles stand for the brain window, whatever the numbers are."""
-    install(models, "msi-unet")
+@pytest.mark.parametrize("name", ["msi-unet", "rife-style"])
+def test_data_without_hu_keep_their_scale(models, name):
+    """MR: the network sees the percentiles of the volume, whatever the numbers are."""
+    install(models, name)
     small = np.round(brain(side=32).slices * 4).astype(np.int16)
+    low, high = np.percentile(small, (1, 99))
     results = []
     for scale in (1, 7):
         volume = Volume(small * scale, spacing=(1, 1, 4), units="arbitrary")
-        result = interpolate(volume, method="own-msi-unet", device="cpu", force=True)
+        result = interpolate(volume, method=f"own-{name}", device="cpu", force=True)
         results.append(result.volume.array[1::2] / scale)
+        assert any(f"from {low * scale:.0f} to {high * scale:.0f}" in remark for remark in result.remarks)
     np.testing.assert_allclose(results[0], results[1], atol=2)
 
 
@@ -486,14 +489,30 @@ def test_saint_adapter_is_its_volume():
     slices = generator.uniform(-1000, 1500, (4, 20, 24)).astype(np.float32)
     stack = SliceStack(slices, gap=4.0, pixel=(0.5, 0.7))
     dense = list(network.volume()(slices + 1024, (4.0, 0.5, 0.7), 3))
-    positions = [k / 3 for k in range(10)]
+    positions, seen = [k / 3 for k in range(10)], set()
+    network.ami.register_forward_pre_hook(lambda module, inputs: seen.add((inputs[0].shape[-1], inputs[2])))
     results = list(SaintInterpolator(network, "saint").synthesize(stack, positions))
     for number, (image, expected) in enumerate(zip(results, dense)):
         if number % 3 == 0:
             assert np.array_equal(image, slices[number // 3])
         else:
-            inside = (expected > 400) & (expected < 3600)  # away from the ends of the window
-            np.testing.assert_allclose(image[inside], expected[inside] - 1024, atol=1e-2)
+            np.testing.assert_allclose(image, expected - 1024, atol=1e-2)
+    assert seen == {(20, (4.0, 0.5)), (24, (4.0, 0.7))}  # sagittal images run along the rows' axis
+
+
+def test_air_around_the_body_costs_no_work():
+    network, sizes = build("saint", **CONFIGS["saint"]), []
+    network.ami.register_forward_pre_hook(lambda module, inputs: sizes.append(tuple(inputs[0].shape)))
+    slices = np.full((3, 80, 96), -1000, np.float32)
+    slices[:, 40:48, 50:60] = brain(slices=3, side=16).slices[:, :8, :10]
+    whole, half = SliceStack(slices, 5.0, (0.5, 0.5)), np.full_like(slices, -1010)
+    (result,) = SaintInterpolator(network, "saint").synthesize(whole, [1.5])
+    assert {size[-1] for size in sizes} == {8 + 48, 10 + 48}
+    assert (result[:10] == -1000).all()
+    assert (result[40:48, 50:60] != -1000).any()
+    half[1] = -990
+    (result,) = SaintInterpolator(network, "saint").synthesize(SliceStack(half, 5.0, (0.5, 0.5)), [0.5])
+    assert (result == -1000).all()
 
 
 @pytest.mark.parametrize("name", ["saint", "acvtt"])
@@ -526,6 +545,43 @@ def test_whole_stack_methods_tell_their_progress_and_can_be_cancelled(models):
 
     with pytest.raises(Cancelled):
         interpolate(volume, method="own-saint", device="cpu", progress=cancel)
+
+
+class SmallGPU(SaintInterpolator):
+    """Stands for a GPU with little memory: refuses large chunks, or merging, until it is moved to the CPU."""
+
+    def __init__(self, network, largest_chunk: int, slices: int, report):
+        super().__init__(network, "small-gpu", "cpu", report)
+        self.largest_chunk, self.slices, self.moved = largest_chunk, slices, False
+        self.device = torch.device("meta")  # not "cpu", so that the retreat takes place
+
+    def move_to(self, device):
+        super().move_to(device)
+        self.moved = True
+
+    def run(self, values, stack, factor, buffers):
+        for number, image in enumerate(super().run(values, stack, factor, buffers)):
+            if not self.moved and (self.chunk > self.largest_chunk or number >= self.slices):
+                raise torch.cuda.OutOfMemoryError("out of memory")
+            yield image
+
+
+@pytest.mark.parametrize(
+    ("largest_chunk", "slices", "words"),
+    [
+        (2, 99, ["4 images", "2 images"]),
+        (0, 99, ["4 images", "2 images", "1 images", "CPU"]),
+        (8, 3, ["CPU"]),
+    ],
+)
+def test_out_of_memory_goes_on_smaller_then_on_the_cpu(largest_chunk, slices, words):
+    network, stack, positions = build("saint", **CONFIGS["saint"]), brain(side=16), [0.5, 1.5, 2.5, 3.5]
+    expected = list(SaintInterpolator(network, "saint").synthesize(stack, positions))
+    said = []
+    result = list(SmallGPU(network, largest_chunk, slices, said.append).synthesize(stack, positions))
+    assert len(said) == len(words)
+    assert all(word in text for word, text in zip(words, said))
+    np.testing.assert_allclose(result, expected, atol=1e-3)
 
 
 def test_positions_of_no_whole_factor_are_refused():

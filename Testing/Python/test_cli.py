@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +111,16 @@ def test_cancel_leaves_nothing(tmp_path, how):
     big = Volume(rng.integers(-100, 100, (60, 384, 384)).astype(np.int16), (0.5, 0.5, 5.0), units="HU")
     write_volume(big, tmp_path / "scan.nrrd")
     process = subprocess.Popen(
-        [sys.executable, "-m", "SliceInterpolationLib", "interpolate", "scan.nrrd", "out.nrrd", "--progress", "json"],
+        [
+            sys.executable,
+            "-m",
+            "SliceInterpolationLib",
+            "interpolate",
+            "scan.nrrd",
+            "out.nrrd",
+            "--progress",
+            "json",
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT / "SliceInterpolation")},
         stdout=subprocess.PIPE,

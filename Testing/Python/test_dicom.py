@@ -110,7 +110,7 @@ def test_one_missing_slice_is_a_jump(tmp_path):
 def test_mixed_series(tmp_path):
     folder = write_series(tmp_path / "s", [(0, 0, v) for v in (0, 5, 10)])
     write_series(folder, [(0, 0, v) for v in (0, 5, 10)], series="1.2.3.5")
-    with pytest.raises(InputError, match="2 series.*--series"):
+    with pytest.raises(InputError, match=r"2 series.*--series"):
         read_volumes(folder)
     assert read_volume(folder, "1.2.3.5")[0].slice_count == 3
     with pytest.raises(InputError, match="no series 9"):

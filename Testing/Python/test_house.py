@@ -22,7 +22,9 @@ def test_importing_the_library_is_cheap():
         "SliceInterpolationLib.demo; print(','.join(sys.modules))"
     )
     environment = {"PYTHONPATH": str(ROOT / "SliceInterpolation"), "PATH": ""}
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
     loaded = {name.split(".")[0] for name in out.stdout.strip().split(",")}
     assert not loaded & (HEAVY | {"slicer", "qt", "vtk"})
 
@@ -58,7 +60,9 @@ def test_bundled_models_have_complete_cards():
 
 def test_no_scan_is_in_the_repository():
     try:
-        files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        files = subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
     suffixes = (".dcm", ".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".nhdr", ".raw")

@@ -13,7 +13,14 @@ from skimage.metrics import structural_similarity
 from SliceInterpolationLib import InputError, Volume, interpolate, write_volume
 from SliceInterpolationLib.demo import phantom_volume as full_phantom
 from SliceInterpolationLib.masks import body_mask, intracranial_mask
-from SliceInterpolationLib.measure import abc2, carry_over, measure, measure_segment, read_segmentation, threshold_near
+from SliceInterpolationLib.measure import (
+    abc2,
+    carry_over,
+    measure,
+    measure_segment,
+    read_segmentation,
+    threshold_near,
+)
 from SliceInterpolationLib.metrics import SliceTruth, noise_sd, psnr, ssim_map
 from SliceInterpolationLib.noise import analyze_noise, noise_alternation, write_noise_report
 from SliceInterpolationLib.phantom import Hematoma, head_phantom

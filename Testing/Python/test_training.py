@@ -124,5 +124,7 @@ def test_losses_are_least_at_the_truth():
     assert losses[0] == pytest.approx(0, abs=1e-3)
     assert losses[0] < losses[1] < losses[2]
     error = 8 * torch.randn_like(truth)
-    by_sd = [float(uncertainty_loss(truth + error, truth, torch.full_like(truth, s), beta=0)) for s in (2, 8, 32)]
+    by_sd = [
+        float(uncertainty_loss(truth + error, truth, torch.full_like(truth, s), beta=0)) for s in (2, 8, 32)
+    ]
     assert by_sd[1] < min(by_sd[0], by_sd[2])

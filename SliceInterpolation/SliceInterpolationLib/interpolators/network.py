@@ -7,6 +7,7 @@ from typing import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..networks.flow_refine import FlowRefine
 from ..networks.lucas_kanade import full_flow, symmetric_flow, warp
@@ -14,6 +15,7 @@ from .base import SliceStack, SliceWise, split_positions
 from .on_device import OnDevice, body_box
 
 _SMALLEST_TILE = 128
+_BORDER = 16  # px that tissue is continued by where the border of a slice cuts through it
 _TILE_OVERLAP = 48  # px beyond a tile that are predicted and thrown away
 
 
@@ -130,5 +132,17 @@ class FlowRefineInterpolator(TorchInterpolator):
             torch.full((1,), float(value), device=slices.device)
             for value in (stack.gap, np.mean(stack.pixel), stack.thickness or 0.0, t)
         )
+        left, right, top, bottom = pads = _pads_through_tissue(slices)
+        slices = F.pad(slices, pads, mode="replicate")
         out = self.network(slices, gap, pixel, part, thickness, with_uncertainty=with_uncertainty)
-        return out if with_uncertainty else (out,)
+        rows, columns = slice(top, slices.shape[-2] - bottom), slice(left, slices.shape[-1] - right)
+        return tuple(image[..., rows, columns] for image in (out if with_uncertainty else (out,)))
+
+
+def _pads_through_tissue(slices: torch.Tensor) -> list[int]:
+    """Pixels to add left, right, above and below: none where air surrounds the body.
+
+    Convolutions see zeros, that is water, beyond a border; where it cuts through tissue the tissue is continued.
+    """
+    borders = (slices[..., 0], slices[..., -1], slices[..., 0, :], slices[..., -1, :])
+    return [_BORDER if bool((border > -500.0).any()) else 0 for border in borders]

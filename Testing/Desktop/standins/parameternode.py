@@ -1,0 +1,165 @@
+"""The parameter node wrapper, for the types that the panel has: str, bool, bounded float, enumeration and node.
+
+Values are kept in the parameter node in the same form as the desktop keeps them.
+"""
+
+from __future__ import annotations
+
+import enum
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+import slicer
+import vtk
+
+PROPERTY = "SlicerParameterName"
+
+
+@dataclass
+class WithinRange:
+    """Annotation of a bounded number."""
+
+    minimum: float
+    maximum: float
+
+
+def parameterNodeWrapper(cls: type) -> type:
+    """Class decorator: typed properties in a vtkMRMLScriptedModuleNode, connected with widgets by `connectGui`."""
+    types = {}
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        bounds = [a for a in getattr(hint, "__metadata__", ()) if isinstance(a, WithinRange)]
+        kind = typing.get_args(hint)[0] if bounds else hint
+        types[name] = (kind, bounds[0] if bounds else None, getattr(cls, name, None))
+        setattr(cls, name, property(*_accessors(name)))
+    cls._types = types
+    for method in (_init, _connectGui, _disconnectGui, _fromNode):
+        setattr(cls, {"_init": "__init__"}.get(method.__name__, method.__name__), method)
+    cls.connectGui, cls.disconnectGui = _connectGui, _disconnectGui
+    cls.AddObserver = lambda self, event, callback, priority=0.0: self.parameterNode.AddObserver(
+        event, callback, priority
+    )
+    cls.RemoveObserver = lambda self, tag: self.parameterNode.RemoveObserver(tag)
+    cls.StartModify = lambda self: self.parameterNode.StartModify()
+    cls.EndModify = lambda self, was: self.parameterNode.EndModify(was)
+    return cls
+
+
+def _accessors(name: str):
+    return (lambda self: _read(self, name)), (lambda self, value: _write(self, name, value))
+
+
+def _init(self, parameterNode) -> None:
+    self.parameterNode = parameterNode
+    self._guis: dict[int, Any] = {}
+    self._updating = False
+    for name, (kind, _bounds, default) in self._types.items():
+        if not parameterNode.HasParameter(name):
+            if default is None and not issubclass(kind, slicer.vtkMRMLNode):
+                default = next(iter(kind)) if issubclass(kind, enum.Enum) else kind()
+            _write(self, name, default)
+
+
+def _read(self, name: str) -> Any:
+    kind, node = self._types[name][0], self.parameterNode
+    if issubclass(kind, slicer.vtkMRMLNode):
+        return node.GetNodeReference(name)
+    text = node.GetParameter(name)
+    if issubclass(kind, enum.Enum):
+        return kind[text]
+    return text == "True" if kind is bool else kind(text)
+
+
+def _write(self, name: str, value: Any) -> None:
+    (kind, bounds, _default), node = self._types[name], self.parameterNode
+    if issubclass(kind, slicer.vtkMRMLNode):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} is a {kind}")
+        was = node.StartModify()
+        node.SetParameter(name, "")
+        node.SetNodeReferenceID(name, value.GetID() if value is not None else None)
+        node.EndModify(was)
+        return
+    allowed = (int, float) if kind is float else kind
+    if not isinstance(value, allowed):
+        raise TypeError(f"{name} is a {kind.__name__}, not {value!r}")
+    if bounds and not bounds.minimum <= value <= bounds.maximum:
+        raise ValueError(f"{name}: {value} is outside of {bounds}")
+    node.SetParameter(name, value.name if issubclass(kind, enum.Enum) else str(value))
+
+
+def _connectGui(self, gui) -> int:
+    tag = max(self._guis, default=-1) + 1
+    connected = []
+    for widget in vars(gui).values():
+        name = widget.property(PROPERTY)
+        if not name:
+            continue
+        if name not in self._types:
+            raise ValueError(f"the .ui file names a parameter '{name}' that the parameter node does not have")
+        signal, read, write = _connector(widget, *self._types[name][:2])
+        write(_read(self, name))
+        changed = _writer(self, name, read)
+        getattr(widget, signal).connect(changed)
+        connected.append((widget, signal, name, write, changed))
+    observer = self.parameterNode.AddObserver(
+        vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._fromNode()
+    )
+    self._guis[tag] = (connected, observer)
+    return tag
+
+
+def _writer(self, name: str, read):
+    def changed() -> None:
+        if not self._updating:
+            _write(self, name, read())
+
+    return changed
+
+
+def _disconnectGui(self, tag) -> None:
+    if tag in self._guis:
+        connected, observer = self._guis.pop(tag)
+        for widget, signal, _name, _write, changed in connected:
+            getattr(widget, signal).disconnect(changed)
+        self.parameterNode.RemoveObserver(observer)
+
+
+def _fromNode(self) -> None:
+    if self._updating:
+        return
+    self._updating = True
+    try:
+        for connected, _observer in self._guis.values():
+            for _widget, _signal, name, write, _changed in connected:
+                write(_read(self, name))
+    finally:
+        self._updating = False
+
+
+def _connector(widget, kind: type, bounds):
+    """(signal, read, write) of a widget for a type; the pairs are those that the desktop can connect."""
+    widgetClass = type(widget).__name__
+    if widgetClass == "qMRMLNodeComboBox" and issubclass(kind, slicer.vtkMRMLNode):
+        widget.nodeTypes = (kind.__name__,)
+        return "currentNodeChanged", widget.currentNode, widget.setCurrentNode
+    if widgetClass == "QComboBox" and issubclass(kind, enum.Enum):
+        members = list(kind)
+        chosen = max(widget.currentIndex, 0)
+        widget.clear()
+        for member in members:
+            widget.addItem(member.label() if hasattr(member, "label") else member.name)
+        widget.currentIndex = chosen
+        return (
+            "currentIndexChanged",
+            lambda: members[widget.currentIndex],
+            lambda value: setattr(widget, "currentIndex", members.index(value)),
+        )
+    if widgetClass == "QCheckBox" and kind is bool:
+        return "stateChanged", lambda: widget.checked, lambda value: setattr(widget, "checked", value)
+    if widgetClass in ("QDoubleSpinBox", "ctkSliderWidget") and kind is float:
+        if bounds is None:
+            raise RuntimeError(f"{widget.name}: an unbounded float cannot be connected")
+        widget.minimum, widget.maximum = bounds.minimum, bounds.maximum
+        return "valueChanged", lambda: widget.value, lambda value: setattr(widget, "value", value)
+    raise RuntimeError(f"{widget.name}: a {widgetClass} cannot be connected with {kind}")

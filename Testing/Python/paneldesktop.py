@@ -1,0 +1,103 @@
+"""Fixtures for tests of the panel: stand-ins for the desktop around the real scene, see Testing/Desktop."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+pytest.importorskip("PySide6.QtUiTools", reason="needs PySide6-Essentials, Qt for Python")
+slicer = pytest.importorskip("slicer", reason="needs slicer-core, Slicer's MRML core as a Python package")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Desktop"))
+
+import standins  # noqa: E402
+from standins import pythonqt  # noqa: E402
+
+TINY = {"size": 48, "pixel_spacing": 4.8, "slices": 8, "slice_spacing": 18.0, "slice_thickness": 9.0}
+"""A phantom that the classical methods interpolate in no time; the network refuses its gaps unless forced."""
+SMALL = {"size": 64, "pixel_spacing": 2.0, "slices": 10, "slice_spacing": 9.0, "hematoma": None}
+
+
+_scenes: list = []  # scenes live as long as the process: VTK is not always destroyed in an order that it survives
+
+
+@pytest.fixture
+def desktop():
+    """The application with an empty scene; slots must not have raised in the end."""
+    pythonqt.slotErrors.clear()
+    made = standins.newScene()
+    yield made
+    errors = list(pythonqt.slotErrors)
+    pythonqt.slotErrors.clear()
+    _scenes.append(made)
+    assert not errors, errors
+
+
+@pytest.fixture
+def panel(desktop):
+    """The panel on an empty scene; nothing that it started goes on afterwards."""
+    widget = desktop.makeWidget()
+    yield widget
+    widget.cleanup()
+    widget.parent.close()
+
+
+def loadTiny(panel=None, **options):
+    """A tiny phantom in the scene, and chosen as input of a panel."""
+    from SliceInterpolationMRML.sampleData import loadPhantom
+
+    scan, hematoma = loadPhantom(**{**TINY, **options})
+    if panel is not None:
+        panel._parameterNode.inputVolume = scan
+    return scan, hematoma
+
+
+def loadNoise(panel, slices: int = 30, size: int = 256):
+    """A volume without structure on which the network takes seconds, made in no time; chosen as input."""
+    import numpy as np
+
+    from SliceInterpolationLib.volume import Volume
+    from SliceInterpolationMRML.nodes import nodeFromVolume
+
+    array = np.random.default_rng(0).integers(-1000, 1500, (slices, size, size)).astype(np.int16)
+    node = nodeFromVolume(Volume(array, (0.9, 0.9, 5.0)), "Noise")
+    panel._parameterNode.inputVolume = node
+    return node
+
+
+def spin(until, seconds: float = 60.0) -> None:
+    """Run the event loop until a condition holds; fails where it does not in time."""
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        slicer.app.processEvents()
+        time.sleep(0.01)
+
+
+def nodeIds() -> set[str]:
+    """IDs of all nodes of the scene."""
+    scene = slicer.mrmlScene
+    return {scene.GetNthNode(number).GetID() for number in range(scene.GetNumberOfNodes())}
+
+
+def alive(processId: int) -> list[int]:
+    """Processes of a session that have not ended yet."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[3]) == processId and fields[0] != "Z":
+            found.append(int(entry.parent.name))
+    return found
+
+
+def temporaryFolders(panel) -> list[Path]:
+    """Exchange folders that are there now, but for that of the search for devices."""
+    found = set(Path(slicer.app.temporaryPath).glob("SliceInterpolation-*"))
+    return sorted(found - {panel._probe.folder} if panel._probe is not None else found)

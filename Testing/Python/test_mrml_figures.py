@@ -1,0 +1,352 @@
+"""Noise maps, trust reports and measurements as nodes: tables, plots, colors, regions and segments."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import vtk
+from slicercore import core, slicer  # noqa: F401
+
+from SliceInterpolationLib import InputError, Volume, interpolate
+from SliceInterpolationLib.measure import COLUMNS, measure
+from SliceInterpolationLib.noise import analyze_noise, write_noise_report
+from SliceInterpolationLib.phantom import Hematoma, head_phantom
+from SliceInterpolationLib.trust import trust
+from SliceInterpolationMRML import measurement, nodes, noiseDisplay, segments, tablesAndPlots, trustDisplay
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return head_phantom(128, 1.8, 20, 5.0, 5.0, Hematoma(20.0), first_slice_mm=-40.0)
+
+
+@pytest.fixture(scope="module")
+def volume(phantom) -> Volume:
+    return Volume(phantom.image, phantom.spacing, phantom.origin)
+
+
+@pytest.fixture
+def scan(core, volume):  # noqa: F811
+    return nodes.nodeFromVolume(volume, "scan")
+
+
+@pytest.fixture
+def segmentation(core, scan, phantom):  # noqa: F811
+    node = segments.newSegmentation("Segmentation", scan)
+    segments.addSegment(node, "hematoma", phantom.mask > 0, scan, (0.8, 0.1, 0.1))
+    return node
+
+
+def columnOf(table, name):
+    return [row[name] for row in tablesAndPlots.rowsFromTable(table)]
+
+
+# Tables and plots
+
+
+def test_table_round_trip(core):  # noqa: F811
+    rows = [{"name": "a, b", "count": 3, "value": 1.5}, {"name": "c", "count": 4, "value": None}]
+    table = tablesAndPlots.tableFromRows(rows, "figures")
+    back = tablesAndPlots.rowsFromTable(table)
+    assert back[0] == rows[0]
+    assert back[1]["count"] == 4
+    assert np.isnan(back[1]["value"])
+    assert table.GetColumnTitle("name") == "name"
+
+
+def test_csv_is_that_of_the_table(core, tmp_path):  # noqa: F811
+    table = tablesAndPlots.tableFromRows([{"a": 1, "b": "x, y"}, {"a": 2, "b": "z"}], "t")
+    path = tablesAndPlots.writeTable(table, tmp_path / "t.csv")
+    with open(path, newline="") as file:
+        assert list(csv.DictReader(file)) == [{"a": "1", "b": "x, y"}, {"a": "2", "b": "z"}]
+    with pytest.raises(InputError, match="does not exist"):
+        tablesAndPlots.writeTable(table, tmp_path / "nowhere" / "t.csv")
+
+
+def test_plot_is_replaced_not_piled_up(core):  # noqa: F811
+    table = tablesAndPlots.tableFromRows([{"x": 1, "y": 2.0, "z": 3.0}], "t")
+    first = tablesAndPlots.plot(table, "title", ["y", "z"], "x", "HU")
+    again = tablesAndPlots.plot(table, "title", ["y"], "x", "HU")
+    assert again is first
+    assert again.GetNumberOfPlotSeriesNodes() == 1
+    assert core.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 1
+    assert again.GetNthPlotSeriesNode(0).GetTableNode() is table
+
+
+# Noise
+
+
+def test_diverging_colors_are_symmetric_about_zero(core, scan):  # noqa: F811
+    node = noiseDisplay.divergingColorNode()
+    assert noiseDisplay.divergingColorNode() is node
+    count = node.GetNumberOfColors()
+    assert count % 2 == 1
+    table = node.GetLookupTable()
+    light = [sum(table.GetTableValue(number)[:3]) for number in range(count)]
+    assert int(np.argmin(light)) == count // 2
+    first, last = (table.GetTableValue(number) for number in (0, count - 1))
+    assert first[2] > first[0]
+    assert last[0] > last[2]
+    limit = noiseDisplay.showDiverging(scan, 12.0)
+    display = scan.GetDisplayNode()
+    assert limit == 12.0
+    assert (display.GetWindow(), display.GetLevel(), display.GetColorNodeID()) == (24.0, 0.0, node.GetID())
+
+
+def test_noise_nodes(core, scan, volume, tmp_path):  # noqa: F811
+    report = analyze_noise(volume, "linear")
+    write_noise_report(volume, report, tmp_path / "noise")
+    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
+    made = noiseDisplay.showNoiseFolder(scan, tmp_path / "noise", result)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["residual"]), report.residual.array)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["noiseSd"]), report.noise_sd.array)
+    display = made["residual"].GetDisplayNode()
+    assert display.GetLevel() == 0
+    assert 8 < display.GetWindow() < 80  # noise, not bone
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(made["residual"])
+    assert legend.GetVisibility()
+    assert "predicted" in legend.GetTitleText()
+    assert columnOf(made["table"], "slice") == list(range(2, volume.slice_count))
+    np.testing.assert_allclose(
+        columnOf(made["table"], "noise_acquired"), [row["noise_acquired"] for row in report.rows]
+    )
+    assert made["plot"].GetNumberOfPlotSeriesNodes() == 2
+    # A linear result has quiet slices between noisy ones; that must show.
+    table = made["alternationTable"]
+    before = float(table.GetAttribute("SliceInterpolation.AlternationBefore"))
+    after = float(table.GetAttribute("SliceInterpolation.AlternationAfter"))
+    assert after > 0.15 > before
+    assert table.GetNumberOfRows() == volume.slice_count + 2 * volume.slice_count - 1
+
+
+def test_region_statistics_of_a_segment(core, scan, segmentation, phantom):  # noqa: F811
+    (row,) = noiseDisplay.regionStatistics([scan], segmentation)
+    values = phantom.image[phantom.mask > 0]
+    assert row["voxels"] == values.size
+    assert row["mean"] == pytest.approx(values.mean())
+    assert row["sd"] == pytest.approx(values.std())
+    assert row["volume_ml"] == pytest.approx(values.size * np.prod(phantom.spacing) / 1000)
+    table = noiseDisplay.showRegionStatistics([scan], segmentation)
+    assert columnOf(table, "region") == ["hematoma"]
+
+
+@pytest.mark.parametrize("angle", [0, 30])
+def test_region_statistics_of_a_roi(core, scan, phantom, volume, angle):  # noqa: F811
+    roi = core.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+    roi.SetXYZ((0, 0, 0))
+    roi.SetRadiusXYZ((20, 30, 12))
+    turned = vtk.vtkTransform()
+    turned.Translate(5, -8, 4)
+    turned.RotateZ(angle)
+    roi.SetAndObserveObjectToNodeMatrix(turned.GetMatrix())
+    (row,) = noiseDisplay.regionStatistics([scan], roi)
+    # Independently: every voxel center through the inverse of the box.
+    k, j, i = np.indices(volume.array.shape)
+    lps = np.stack([i, j, k, np.ones_like(i)], -1) @ volume.affine.T
+    ras = lps * [-1, -1, 1, 1]
+    box = np.abs(ras @ np.linalg.inv(slicer.util.arrayFromVTKMatrix(turned.GetMatrix())).T)[..., :3]
+    inside = np.all(box <= np.array([20, 30, 12]) + 1e-9, axis=-1)
+    assert row["voxels"] == inside.sum() > 500
+    assert row["mean"] == pytest.approx(volume.array[inside].mean())
+    assert row["volume_ml"] == pytest.approx(40 * 60 * 24 / 1000, rel=0.2)
+
+
+def test_region_statistics_refuse_what_holds_nothing(core, scan):  # noqa: F811
+    roi = core.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+    roi.SetXYZ((900, 0, 0))
+    roi.SetRadiusXYZ((5, 5, 5))
+    with pytest.raises(InputError, match="holds no voxel"):
+        noiseDisplay.regionStatistics([scan], roi)
+    with pytest.raises(InputError, match="no segmentation and no markups ROI"):
+        noiseDisplay.regionStatistics([scan], scan)
+
+
+# Trust
+
+
+def test_trust_nodes(core, scan, volume, tmp_path):  # noqa: F811
+    report = trust(volume, "cubic", baselines=("linear", "nearest"))
+    path = tmp_path / "trust.json"
+    path.write_text(json.dumps(report.as_dict()))
+    made = trustDisplay.showTrust(scan, path)
+    assert columnOf(made["means"], "method") == ["cubic", "linear", "nearest"]
+    assert columnOf(made["bySlice"], "slice") == list(range(2, volume.slice_count))
+    expected = [row["psnr_brain"] for row in report.rows if row["method"] == "nearest"]
+    np.testing.assert_allclose(columnOf(made["bySlice"], "nearest"), expected)
+    assert made["plot"].GetNumberOfPlotSeriesNodes() == 3
+    assert made["bySlice"].GetAttribute("SliceInterpolation.Verdict") == report.verdict
+    errors = trustDisplay.showTrust(scan, report.as_dict(), "mae_hu")
+    assert errors["plot"].GetYAxisTitle() == "mean absolute error (HU)"
+
+
+def test_trust_warnings(core, scan, volume):  # noqa: F811
+    lost = trust(volume, "nearest", baselines=("linear",)).as_dict()
+    assert trustDisplay.warnings(lost) == [lost["verdict"]]
+    won = trust(volume, "linear", baselines=("nearest",)).as_dict()
+    assert trustDisplay.warnings(won) == []
+    from SliceInterpolationLib.catalogue import find_model
+
+    low, high = find_model().gap_mm
+    far = {**won, "method": find_model().name, "gap_mm": 2 * high + 4}
+    (text,) = trustDisplay.warnings(far)
+    assert f"{high + 2:.3g} mm" in text
+    assert f"{low:g} to {high:g} mm" in text
+
+
+def test_what_is_no_trust_report(core, scan, tmp_path):  # noqa: F811
+    with pytest.raises(InputError, match="not a readable trust report"):
+        trustDisplay.showTrust(scan, tmp_path / "none.json")
+    with pytest.raises(InputError, match="lacks gap_mm"):
+        trustDisplay.showTrust(scan, {"method": "x", "rows": [], "means": {}, "trusted": True, "verdict": ""})
+
+
+# Segments and measurement
+
+
+def test_masks_and_segments(core, scan, segmentation, phantom):  # noqa: F811
+    (segmentId,) = segmentation.GetSegmentation().GetSegmentIDs()
+    before = core.scene.GetNumberOfNodes()
+    mask = segments.segmentMask(segmentation, segmentId, scan)
+    assert core.scene.GetNumberOfNodes() == before
+    np.testing.assert_array_equal(mask, phantom.mask > 0)
+    with pytest.raises(InputError, match="no segment 'other'"):
+        segments.segmentMask(segmentation, "other", scan)
+
+
+def test_a_mask_under_another_transform(core, scan, segmentation, phantom, volume):  # noqa: F811
+    """A segmentation whose transform moves it by two slices lies two slices further on the scan."""
+    (segmentId,) = segmentation.GetSegmentation().GetSegmentIDs()
+    transform = core.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(2, 3, 2 * volume.slice_spacing)
+    transform.SetMatrixTransformToParent(matrix)
+    segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    moved = segments.segmentMask(segmentation, segmentId, scan)
+    np.testing.assert_array_equal(moved[2:], (phantom.mask > 0)[:-2])
+
+
+def test_measurement_on_the_acquired_grid(core, scan, segmentation, volume, phantom):  # noqa: F811
+    (row,) = measurement.measureSegments(scan, segmentation)
+    (expected,) = measure(volume, phantom.mask)
+    assert tuple(row) == COLUMNS
+    assert row["segment"] == "hematoma"
+    for key in COLUMNS[2:]:
+        assert row[key] == pytest.approx(expected[key]), key
+    assert row["volume_ml"] == pytest.approx(20.0, rel=0.05)
+
+
+def test_measurement_on_the_result_grid(core, scan, segmentation, volume, phantom, tmp_path):  # noqa: F811
+    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
+    rows = measurement.measureSegments(scan, segmentation, resultNode=result)
+    expected = measure(volume, phantom.mask, nodes.volumeFromNode(result))
+    assert [row["grid"] for row in rows] == [row["grid"] for row in expected]
+    for row, other in zip(rows, expected):
+        for key in COLUMNS[2:]:
+            assert row[key] == pytest.approx(other[key]), (row["grid"], key)
+    made = measurement.showMeasurement(rows, scan, tmp_path / "m.csv")
+    with open(tmp_path / "m.csv", newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [float(row["volume_ml"]) for row in written] == [row["volume_ml"] for row in rows]
+    assert made["table"].GetNumberOfRows() == 3
+    assert made["plot"].GetNumberOfPlotSeriesNodes() == 3
+    table, text = measurement.measureSegment(scan, segmentation, "", result)
+    assert table.GetNumberOfRows() == 3
+    assert f"{rows[1]['volume_ml']:.2f} mL" in text
+
+
+def test_other_slice_axes(core, volume, phantom):  # noqa: F811
+    """The same scan stored with its slices along i measures the same."""
+    turned = Volume(
+        np.ascontiguousarray(volume.array.transpose(2, 1, 0)),
+        volume.spacing[::-1],
+        volume.origin,
+        volume.direction[:, ::-1],
+        slice_axis="i",
+    )
+    scan = nodes.nodeFromVolume(turned, "turned")
+    node = segments.newSegmentation("Segmentation", scan)
+    segments.addSegment(node, "hematoma", phantom.mask.transpose(2, 1, 0) > 0, scan)
+    result = nodes.nodeFromVolume(interpolate(turned, 2, "linear").volume, "turned x2", scan)
+    rows = measurement.measureSegments(scan, node, resultNode=result)
+    straight = measure(volume, phantom.mask, interpolate(volume, 2, "linear").volume)
+    for row, other in zip(rows, straight):
+        for key in ("volume_ml", "surface_volume_ml", "mean_hu", "abc2_ml", "c_mm"):
+            assert row[key] == pytest.approx(other[key], rel=1e-6), (row["grid"], key)
+
+
+def test_threshold_on_the_denoised_volume(core, scan, segmentation, volume):  # noqa: F811
+    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
+    quietVolume = nodes.volumeFromNode(result)
+    quiet = nodes.nodeFromVolume(quietVolume.with_array(np.zeros_like(quietVolume.array)), "denoised", scan)
+    rows = measurement.measureSegments(scan, segmentation, resultNode=result, denoisedNode=quiet)
+    assert rows[2]["grid"].endswith("3 mm, denoised")
+    assert rows[2]["volume_ml"] == 0  # nothing of 40 to 100 HU there
+    with pytest.raises(InputError, match="not on the grid"):
+        measurement.measureSegments(scan, segmentation, resultNode=result, denoisedNode=scan)
+
+
+def test_segments_on_the_result_can_be_edited(core, scan, segmentation, volume):  # noqa: F811
+    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
+    original = measurement.measureSegments(scan, segmentation, resultNode=result)
+    carried = measurement.carriedSegmentation(segmentation)
+    names = [carried.GetSegmentation().GetNthSegment(number).GetName() for number in range(2)]
+    assert names == ["hematoma (carried over)", "hematoma (re-thresholded)"]
+    segmentId = carried.GetSegmentation().GetSegmentIdBySegmentName(names[0])
+    mask = segments.segmentMask(carried, segmentId, result)
+    assert mask.sum() == original[1]["voxels"]
+    mask[: mask.shape[0] // 2] = False
+    segments.setSegmentMask(carried, segmentId, mask, result)
+    edited = measurement.measureSegments(scan, segmentation, resultNode=result, keepEdits=True)
+    assert measurement.carriedSegmentation(segmentation) is carried
+    assert edited[1]["voxels"] == mask.sum() < original[1]["voxels"]
+    again = measurement.measureSegments(scan, segmentation, resultNode=result)
+    assert again[1]["voxels"] == original[1]["voxels"]
+    assert core.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
+
+
+def test_segments_of_one_name_are_told_apart(core, scan, volume, phantom):  # noqa: F811
+    node = segments.newSegmentation("Twins", scan)
+    mask = phantom.mask > 0
+    segments.addSegment(node, "hematoma", mask, scan)
+    half = mask.copy()
+    half[:, : half.shape[1] // 2] = False
+    segments.addSegment(node, "hematoma", half, scan)
+    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
+    rows = measurement.measureSegments(scan, node, resultNode=result)
+    assert len(rows) == 6
+    assert rows[4]["voxels"] < rows[1]["voxels"]
+    assert measurement.carriedSegmentation(node).GetSegmentation().GetNumberOfSegments() == 4
+
+
+def test_segments_of_a_result_under_a_transform(core, scan, segmentation, volume):  # noqa: F811
+    plain = measurement.measureSegments(scan, segmentation)[0]
+    transform = core.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, 50)
+    transform.SetMatrixTransformToParent(matrix)
+    for node in (scan, segmentation):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
+    rows = measurement.measureSegments(scan, segmentation, resultNode=result)
+    assert rows[0]["voxels"] == plain["voxels"]
+    assert measurement.carriedSegmentation(segmentation).GetTransformNodeID() == transform.GetID()
+    assert rows[1]["volume_ml"] == pytest.approx(plain["volume_ml"], rel=0.1)
+
+
+def test_measurement_refusals(core, scan, segmentation, volume):  # noqa: F811
+    with pytest.raises(InputError, match="Choose a segmentation"):
+        measurement.measureSegments(scan, None)
+    empty = segments.newSegmentation("Empty", scan)
+    with pytest.raises(InputError, match="has no segments"):
+        measurement.measureSegments(scan, empty)
+    segments.addSegment(empty, "nothing", np.zeros(volume.array.shape, bool), scan)
+    with pytest.raises(InputError, match="empty"):
+        measurement.measureSegments(scan, empty)
+    foreign = nodes.nodeFromVolume(
+        Volume(volume.array[:7], volume.spacing, volume.origin, slice_axis="k"), "foreign"
+    )
+    with pytest.raises(InputError, match="does not belong"):
+        measurement.measureSegments(scan, segmentation, resultNode=foreign)

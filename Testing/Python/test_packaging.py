@@ -1,0 +1,158 @@
+"""The extension as a package: CMake lists, icons, the index entry, and what the .ui file and the code say of each other."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import struct
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "SliceInterpolation"
+API = json.loads((ROOT / "Testing/Desktop/slicer-desktop-api.json").read_text())["objects"]
+SOURCES = [MODULE / "SliceInterpolation.py", *sorted((MODULE / "SliceInterpolationMRML").glob("*.py"))]
+
+
+def cmakeList(name: str) -> list[str]:
+    text = (MODULE / "CMakeLists.txt").read_text()
+    return re.search(rf"set\({name}\n(.*?)\n\s*\)", text, re.S).group(1).split()
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"), [("MODULE_PYTHON_SCRIPTS", "*.py"), ("MODULE_PYTHON_RESOURCES", "Resources/**/*")]
+)
+def test_cmake_lists_are_what_is_on_disk(name, pattern):
+    found = {
+        path.relative_to(MODULE).as_posix()
+        for path in MODULE.rglob(pattern)
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    listed = cmakeList(name)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == found
+
+
+def test_no_loose_python_file_would_be_taken_for_a_module():
+    assert [path.name for path in MODULE.glob("*.py")] == ["SliceInterpolation.py"]
+
+
+@pytest.mark.parametrize(
+    "path", ["Resources/SliceInterpolation_128.png", "SliceInterpolation/Resources/Icons/SliceInterpolation.png"]
+)
+def test_icons_have_the_size_that_the_index_asks_for(path):
+    head = (ROOT / path).read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", head[16:24]) == (128, 128)
+
+
+def test_the_index_entry_and_cmake_agree():
+    entry = json.loads((ROOT / "SliceInterpolation.json").read_text())
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    required = {"$schema", "category", "scm_url"}
+    known = required | {"scm_revision", "build_dependencies", "build_subdirectory", "tier", "enabled"}
+    assert required <= set(entry) <= known
+    assert entry["build_dependencies"] == ["PyTorch"]
+    assert re.search(r"set\(EXTENSION_DEPENDS PyTorch\)", cmake)
+    assert entry["scm_url"] in cmake
+    assert "project(SliceInterpolation)" in cmake  # the name of the entry's file
+    for url in re.findall(r"/main/(\S+?\.png)", cmake):
+        assert (ROOT / url).is_file(), f"{url} is linked, but not there"
+
+
+def test_the_repository_stays_small():
+    tracked = [path for path in ROOT.rglob("*") if path.is_file() and ".git" not in path.parts[-5:]]
+    packaged = [path for path in tracked if MODULE in path.parents or ROOT / "Resources" in path.parents]
+    assert sum(path.stat().st_size for path in packaged) < 100 * 2**20
+
+
+def uiTree():
+    return ElementTree.parse(MODULE / "Resources/UI/SliceInterpolation.ui").getroot()
+
+
+def test_the_ui_file_binds_the_parameters_of_the_node():
+    tree = ast.parse((MODULE / "SliceInterpolation.py").read_text())
+    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.endswith("ParameterNode"))
+    parameters = {statement.target.id for statement in node.body if isinstance(statement, ast.AnnAssign)}
+    bound = [
+        element.findtext("string")
+        for element in uiTree().iter("property")
+        if element.get("name") == "SlicerParameterName"
+    ]
+    assert len(bound) == len(set(bound))
+    assert parameters - set(bound) == {"method", "device"}  # bound by hand
+    assert set(bound) <= parameters
+
+
+def test_the_code_names_widgets_that_exist():
+    tree = uiTree()
+    names = [element.get("name") for element in tree.iter("widget")]
+    assert len(names) == len(set(names))
+    source = (MODULE / "SliceInterpolation.py").read_text()
+    used = set(re.findall(r"\bui\.(\w+)", source)) - {"__dict__"}
+    assert used <= set(names)
+
+
+def test_mrml_widgets_get_the_scene():
+    tree = uiTree()
+    mrml = {element.get("name") for element in tree.iter("widget") if element.get("class", "").startswith("qMRML")}
+    receivers = {element.findtext("receiver") for element in tree.iter("connection")}
+    assert receivers == mrml - {"SliceInterpolation"}
+    declared = {element.findtext("class") for element in tree.iter("customwidget")}
+    used = {element.get("class") for element in tree.iter("widget")}
+    assert {name for name in used if name.startswith(("ctk", "qMRML"))} == declared
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_slicer_is_used_as_the_desktop_has_it(path):
+    """Each `slicer.util.X` and `slicer.app.X` of the code exists there, called or read as it is there."""
+    tree = ast.parse(path.read_text())
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute)):
+            continue
+        owner = node.value
+        if not (isinstance(owner.value, ast.Name) and owner.value.id == "slicer" and owner.attr in ("util", "app")):
+            continue
+        known = API[f"slicer.{owner.attr}"]
+        assert node.attr in known, f"slicer.{owner.attr}.{node.attr} does not exist in the desktop"
+        kind = known[node.attr].split(":")[0]
+        if owner.attr == "app":
+            assert (kind == "method") == (id(node) in called), f"slicer.app.{node.attr} is a {kind}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_files_that_slicer_loads_import_only_what_it_ships(path):
+    allowed = {"__future__", "numpy", "scipy", "SimpleITK", "vtk", "qt", "ctk", "slicer", "SliceInterpolationLib"}
+    import sys
+
+    for node in ast.parse(path.read_text()).body:
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+        for name in names:
+            top = name.split(".")[0]
+            assert top in allowed or top in sys.stdlib_module_names, f"{path.name} imports {name} at file scope"
+
+
+def test_torch_is_imported_by_the_probe_alone():
+    for path in SOURCES:
+        imports = [
+            node
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            and "torch" in [*(a.name.split(".")[0] for a in node.names), (getattr(node, "module", "") or "")]
+        ]
+        assert bool(imports) == (path.name == "computeProbe.py"), path.name
+
+
+def test_requirements_do_not_name_torch():
+    lines = (MODULE / "Resources/requirements.txt").read_text().splitlines()
+    names = [re.split(r"[<>=!~ ]", line)[0] for line in lines if line and not line.startswith("#")]
+    assert "torch" not in names
+    assert "torchvision" not in names

@@ -1,0 +1,662 @@
+"""The real panel on the stand-ins: every button, every error, cancel and scene close in the middle of a run."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+
+import numpy as np
+import pytest
+from paneldesktop import (
+    SMALL,
+    TINY,
+    alive,
+    desktop,
+    loadNoise,
+    loadTiny,
+    nodeIds,
+    panel,
+    slicer,
+    spin,
+    temporaryFolders,
+)  # noqa: F401
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def choose(panel, **values):
+    """Set choices in the parameter node, enumerations by their values."""
+    import SliceInterpolation as module
+
+    kinds = {"factor": module.Factor, "outputMode": module.OutputMode, "arrangement": module.Arrangement}
+    for name, value in values.items():
+        setattr(panel._parameterNode, name, kinds[name](value) if name in kinds else value)
+
+
+def finish(panel, seconds=120):
+    spin(lambda: not panel.logic.running, seconds)
+    slicer.app.processEvents()
+
+
+def startNetwork(panel):
+    """A run that takes long enough to be interrupted; returns the ID of its process."""
+    scan = loadNoise(panel)
+    choose(panel, method="default", device="cpu", factor="4", showComparison=False)
+    before = nodeIds()
+    panel.ui.applyButton.click()
+    spin(lambda: panel.ui.progressBar.value > 0)
+    return scan, before, panel.logic.job.processId
+
+
+def test_an_empty_scene(panel):
+    ui = panel.ui
+    assert ui.inputSelector.currentNode() is None
+    for button in (ui.applyButton, ui.trustButton, ui.noiseButton, ui.compareButton, ui.measureButton):
+        assert not button.enabled
+        assert "Choose an input volume" in button.toolTip
+    assert not ui.restoreLayoutButton.enabled
+    assert ui.exportButton.toolTip == "Measure first."
+    assert not ui.progressBar.visible
+    assert "head phantom" in ui.planLabel.text
+
+
+def test_every_disabled_button_says_why(panel):
+    loadTiny(panel)
+    for name, widget in vars(panel.ui).items():
+        if name.endswith("Button") and "collapsible" not in name.lower():
+            assert widget.toolTip, f"{name} has no tool tip"
+
+
+def test_one_click(panel):
+    scan, _ = loadTiny(panel)
+    scan.SetAttribute("Test", "kept")
+    before = slicer.util.arrayFromVolume(scan).copy()
+    choose(panel, method="linear", showComparison=False)
+    assert "8 slices at 18.0 mm \u2192 15 at 9.0 mm" in panel.ui.planLabel.text
+    ids = nodeIds()
+    panel.ui.applyButton.click()
+    assert panel.ui.applyButton.text == "Cancel"
+    assert panel.ui.progressBar.visible
+    assert not panel.ui.trustButton.enabled
+    assert "A run is under way" in panel.ui.trustButton.toolTip
+    finish(panel)
+    assert panel.logic.job.state == "done"
+    assert panel.ui.applyButton.text == "Interpolate"
+    assert not panel.ui.progressBar.visible
+    result = panel._parameterNode.resultVolume
+    assert result.GetName() == "HeadPhantom x2 linear"
+    after = slicer.util.arrayFromVolume(result)
+    assert after.shape == (15, 48, 48)
+    assert (after[::2] == before).all()
+    assert (slicer.util.arrayFromVolume(scan) == before).all()
+    assert result.GetAttribute("SliceInterpolation.SliceProvenance") == "ASASASASASASASA"
+    assert result.GetNodeReferenceID("SliceInterpolation.Original") == scan.GetID()
+    assert "15 at 9 mm" in panel.ui.statusLabel.text
+    assert "Done in" in panel.ui.statusLabel.text
+    added = nodeIds() - ids
+    kinds = sorted(slicer.mrmlScene.GetNodeByID(nodeId).GetClassName() for nodeId in added)
+    assert kinds == ["vtkMRMLScalarVolumeDisplayNode", "vtkMRMLScalarVolumeNode"]
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        assert composite.GetBackgroundVolumeID() == result.GetID()
+    assert temporaryFolders(panel) == []
+
+
+def test_the_result_joins_folder_transform_window_and_color(panel, desktop):
+    scan, _ = loadTiny(panel)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(desktop.scene)
+    folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "Patient")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(scan), folder)
+    transform = desktop.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    scan.SetAndObserveTransformNodeID(transform.GetID())
+    scan.GetDisplayNode().SetWindowLevel(123.0, 45.0)
+    scan.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    choose(panel, method="linear")
+    panel.ui.applyButton.click()
+    finish(panel)
+    result = panel._parameterNode.resultVolume
+    assert result.GetTransformNodeID() == transform.GetID()
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(result)) == folder
+    assert (result.GetDisplayNode().GetWindow(), result.GetDisplayNode().GetLevel()) == (123.0, 45.0)
+    assert result.GetDisplayNode().GetColorNodeID() == scan.GetDisplayNode().GetColorNodeID()
+
+
+@pytest.mark.parametrize(
+    ("choices", "slices", "letters"),
+    [
+        ({"factor": "3"}, 22, "ASSA"),
+        ({"factor": "4"}, 29, "ASSSA"),
+        ({"factor": "isotropic"}, 29, "ASSSA"),
+        ({"outputMode": "denoised"}, 15, "ASDS"),
+        ({"outputMode": "denoise-only"}, 8, "ADDD"),
+    ],
+)
+def test_factors_and_output_modes(panel, choices, slices, letters):
+    scan, _ = loadTiny(panel)
+    choose(panel, method="linear", showComparison=False, strength=0.8, **choices)
+    panel.ui.applyButton.click()
+    finish(panel)
+    result = panel._parameterNode.resultVolume
+    assert slicer.util.arrayFromVolume(result).shape[0] == slices
+    assert result.GetAttribute("SliceInterpolation.SliceProvenance").startswith(letters)
+    denoised = choices.get("outputMode", "interpolated") != "interpolated"
+    assert panel.ui.strengthSlider.enabled == denoised
+    assert (panel._parameterNode.denoisedVolume is result) == denoised
+    assert panel.ui.factorComboBox.enabled == (choices.get("outputMode") != "denoise-only")
+
+
+def test_widgets_and_parameters_follow_each_other(panel):
+    import SliceInterpolation as module
+
+    loadTiny(panel)
+    ui, node = panel.ui, panel._parameterNode
+    ui.methodComboBox.currentIndex = ui.methodComboBox.findText("cubic")
+    assert node.method == "cubic"
+    assert "Cubic" in ui.methodLabel.text
+    ui.factorComboBox.currentIndex = 2
+    assert node.factor == module.Factor.X4
+    node.factor = module.Factor.X3
+    assert ui.factorComboBox.currentText == "x3"
+    ui.forceCheckBox.checked = True
+    assert node.force is True
+    node.strength = 0.25
+    assert ui.strengthSlider.value == pytest.approx(0.25)
+    ui.strengthSlider.value = 0.75
+    assert node.strength == pytest.approx(0.75)
+    node.method = "linear"
+    assert ui.methodComboBox.currentText == "linear"
+    node.device = "cuda:7"
+    assert "not available" in ui.deviceComboBox.currentText
+    ui.huLowSpinBox.value = 120.0
+    assert node.huLow == 120.0
+
+
+def test_two_runs_one_after_the_other(panel):
+    loadTiny(panel)
+    choose(panel, method="linear", showComparison=False)
+    results = []
+    for _ in range(2):
+        panel.ui.applyButton.click()
+        finish(panel)
+        results.append(panel._parameterNode.resultVolume)
+    assert results[0] is not results[1]
+    assert results[0].GetName() != results[1].GetName()
+    assert (slicer.util.arrayFromVolume(results[0]) == slicer.util.arrayFromVolume(results[1])).all()
+    choose(panel, method="cubic", outputVolume=results[0])
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert panel._parameterNode.resultVolume is results[0]
+    assert not (slicer.util.arrayFromVolume(results[0]) == slicer.util.arrayFromVolume(results[1])).all()
+    assert temporaryFolders(panel) == []
+
+
+def test_cancel_in_the_middle(panel):
+    scan, before, processId = startNetwork(panel)
+    assert alive(processId)
+    text = panel.ui.statusLabel.text
+    assert "slice" in text
+    assert "of 117" in text
+    panel.ui.applyButton.click()
+    assert panel.logic.job.state == "cancelled"
+    assert not alive(processId)
+    assert nodeIds() == before
+    assert "Cancelled" in panel.ui.statusLabel.text
+    assert panel.ui.applyButton.text == "Interpolate"
+    assert panel.ui.applyButton.enabled
+    assert temporaryFolders(panel) == []
+    choose(panel, method="linear", factor="2", showComparison=False)
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert panel.logic.job.state == "done"
+
+
+def test_closing_the_scene_in_the_middle(panel, desktop):
+    scan, _, processId = startNetwork(panel)
+    desktop.scene.Clear(0)
+    assert panel.logic.job.state == "cancelled"
+    assert "scene was closed" in panel.logic.job.message
+    assert not alive(processId)
+    slicer.app.processEvents()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+    assert temporaryFolders(panel) == []
+    assert panel.ui.inputSelector.currentNode() is None
+    assert not panel.ui.applyButton.enabled
+    loadTiny(panel)
+    choose(panel, method="linear", showComparison=False)
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert panel.logic.job.state == "done"
+
+
+def test_closing_the_application_in_the_middle(panel):
+    _, before, processId = startNetwork(panel)
+    panel.cleanup()
+    assert not alive(processId)
+    assert temporaryFolders(panel) == []
+
+
+def test_a_crash_in_the_middle(panel):
+    import os
+    import signal
+
+    _, before, processId = startNetwork(panel)
+    os.killpg(processId, signal.SIGKILL)
+    finish(panel)
+    assert panel.logic.job.state == "failed"
+    assert "want of memory" in panel.ui.statusLabel.text
+    assert nodeIds() == before
+    assert panel.ui.applyButton.enabled
+    assert temporaryFolders(panel) == []
+
+
+def test_removing_the_input_in_the_middle(panel, desktop):
+    scan, _ = loadTiny(panel)
+    choose(panel, method="cubic")
+    panel.ui.applyButton.click()
+    before = nodeIds()
+    desktop.scene.RemoveNode(scan)
+    finish(panel)
+    assert panel.logic.job.state == "failed"
+    assert "was removed" in panel.ui.statusLabel.text
+    assert nodeIds() <= before
+
+
+def test_leaving_the_module_in_the_middle(panel):
+    loadTiny(panel)
+    choose(panel, method="cubic", showComparison=False)
+    panel.ui.applyButton.click()
+    panel.exit()
+    finish(panel)
+    assert panel.logic.job.state == "done"
+    panel.enter()
+    assert panel.ui.applyButton.text == "Interpolate"
+    assert panel.logic.job.result is not None
+
+
+def test_the_event_loop_is_never_blocked(panel):
+    import time
+
+    startNetwork(panel)
+    longest, last = 0.0, time.monotonic()
+    for _ in range(100):
+        slicer.app.processEvents()
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
+        time.sleep(0.005)
+    panel.ui.applyButton.click()
+    assert longest < 0.5
+
+
+def test_refused_input_is_told_before_the_run(panel, desktop):
+    from SliceInterpolationMRML.sampleData import loadPhantom
+
+    ui = panel.ui
+    loadTiny(panel, slices=1)
+    assert not ui.applyButton.enabled
+    assert "at least 2" in ui.applyButton.toolTip
+    thin, _ = loadPhantom(size=48, pixel_spacing=4.8, slices=8, slice_spacing=4.8, hematoma=None)
+    panel._parameterNode.inputVolume = thin
+    assert "Run in spite of warnings" in ui.planLabel.text
+    ui.forceCheckBox.checked = True
+    choose(panel, method="linear")
+    assert ui.applyButton.enabled
+    panel._parameterNode.outputVolume = thin
+    assert not ui.applyButton.enabled
+    assert "another volume" in ui.applyButton.toolTip
+
+
+def test_a_gap_far_beyond_the_training(panel):
+    loadTiny(panel)
+    assert not panel.ui.applyButton.enabled
+    assert "choose flow or cubic" in panel.ui.planLabel.text
+    choose(panel, method="cubic")
+    assert panel.ui.applyButton.enabled
+
+
+def test_a_refusal_by_the_process(panel, monkeypatch):
+    """What the panel cannot foresee comes back from the command line, in the words of the panel."""
+    loadTiny(panel)
+    choose(panel, method="linear", device="cuda:3", outputMode="interpolated")
+    before = nodeIds()
+    monkeypatch.setattr(type(panel.logic), "plan", lambda self, **options: None)
+    choose(panel, method="nonsense")
+    panel._plan = None
+    panel.logic.interpolate(
+        panel._parameterNode.inputVolume,
+        method="nonsense",
+        wait=False,
+        onProgress=panel.onProgress,
+        onFinished=panel.onFinished,
+    )
+    monkeypatch.undo()
+    finish(panel)
+    assert panel.logic.job.state == "refused"
+    assert "There is no m" in panel.ui.statusLabel.text
+    assert nodeIds() == before
+
+
+def test_a_result_that_cannot_be_read_leaves_nothing(panel, monkeypatch):
+    from SliceInterpolationMRML import jobs
+
+    loadTiny(panel)
+    choose(panel, method="linear")
+    before = nodeIds()
+
+    def half(volume, name, referenceNode):
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "half-made")
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(jobs, "nodeFromVolume", half)
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert panel.logic.job.state == "failed"
+    assert "no room" in panel.ui.statusLabel.text
+    assert nodeIds() == before
+    assert temporaryFolders(panel) == []
+
+
+def test_compare_and_restore(panel, desktop):
+    from SliceInterpolationMRML.compareView import BY_COLUMNS_LAYOUT, BY_ROWS_LAYOUT, VIEW_NAMES
+
+    scan, _ = loadTiny(panel)
+    layout = slicer.app.layoutManager().layout
+    choose(panel, method="cubic", showComparison=True)
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert slicer.app.layoutManager().layout == BY_ROWS_LAYOUT
+    result = panel._parameterNode.resultVolume
+    shown = [slicer.app.applicationLogic().GetSliceLogicByLayoutName(name) for name in VIEW_NAMES]
+    volumes = [logic.GetSliceCompositeNode().GetBackgroundVolumeID() for logic in shown]
+    assert volumes == [scan.GetID(), result.GetID()] * 3
+    assert panel.ui.shownComboBox.enabled
+    panel.ui.shownComboBox.currentIndex = 3
+    difference = shown[1].GetSliceCompositeNode().GetBackgroundVolumeID()
+    assert difference not in (scan.GetID(), result.GetID())
+    panel.ui.shownComboBox.currentIndex = 0
+    assert shown[1].GetSliceCompositeNode().GetBackgroundVolumeID() == result.GetID()
+    panel.ui.slabSpinBox.value = 9.0
+    assert shown[0].GetSliceNode().GetSlabReconstructionThickness() == 9.0
+    panel.ui.restoreLayoutButton.click()
+    assert slicer.app.layoutManager().layout == layout
+    assert not panel.ui.restoreLayoutButton.enabled
+    assert not panel.ui.shownComboBox.enabled
+    choose(panel, arrangement="columns")
+    panel.ui.compareButton.click()
+    assert slicer.app.layoutManager().layout == BY_COLUMNS_LAYOUT
+    panel.ui.restoreLayoutButton.click()
+    assert slicer.app.layoutManager().layout == layout
+
+
+def test_trust_check(panel):
+    loadTiny(panel, **SMALL)
+    choose(panel, method="flow")
+    assert panel.ui.trustPlotButton.toolTip == "There is nothing to plot yet."
+    panel.ui.trustButton.click()
+    assert panel.ui.trustButton.text == "Cancel"
+    assert not panel.ui.applyButton.enabled
+    finish(panel)
+    assert panel.logic.job.state == "done", panel.logic.job.message
+    assert "On this scan" in panel.ui.verdictLabel.text or "Warning" in panel.ui.verdictLabel.text
+    assert "--" not in panel.ui.verdictLabel.text
+    assert panel.ui.trustPlotButton.enabled
+    table = panel.logic.job.result["nodes"]["bySlice"]
+    assert table.GetNumberOfRows() == 8
+    panel.ui.trustPlotButton.click()
+    layout = slicer.app.layoutManager().layout
+    assert slicer.modules.plots.logic().GetLayoutWithPlot(layout) == layout
+
+
+def test_trust_check_cancelled(panel):
+    loadNoise(panel)
+    before = nodeIds()
+    panel.ui.trustButton.click()
+    spin(lambda: panel.ui.progressBar.value > 0)
+    processId = panel.logic.job.processId
+    panel.ui.trustButton.click()
+    assert panel.logic.job.state == "cancelled"
+    assert not alive(processId)
+    assert nodeIds() == before
+
+
+def test_trust_check_of_a_result_is_refused(panel):
+    loadTiny(panel)
+    choose(panel, method="linear", showComparison=False)
+    panel.ui.applyButton.click()
+    finish(panel)
+    panel._parameterNode.inputVolume = panel._parameterNode.resultVolume
+    panel.ui.trustButton.click()
+    finish(panel)
+    assert panel.logic.job.state == "refused"
+    assert "original scan" in panel.ui.statusLabel.text
+
+
+def test_noise_maps_and_region(panel, desktop):
+    scan, _ = loadTiny(panel, **SMALL)
+    choose(panel, method="linear")
+    panel.ui.noiseButton.click()
+    finish(panel)
+    assert panel.logic.job.state == "done", panel.logic.job.message
+    assert "Noise SD" in panel.ui.noiseLabel.text
+    nodes = panel.logic.job.result["nodes"]
+    residual = slicer.util.arrayFromVolume(nodes["residual"])
+    assert residual.shape == slicer.util.arrayFromVolume(scan).shape
+    assert np.abs(residual[1:-1]).max() > 0
+    panel.ui.noisePlotButton.click()
+    assert panel.ui.regionButton.toolTip == "Choose a region first."
+    roi = desktop.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+    bounds = [0.0] * 6
+    scan.GetRASBounds(bounds)
+    roi.SetXYZ(*[(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)])
+    roi.SetRadiusXYZ(20.0, 20.0, 20.0)
+    panel.ui.regionSelector.setCurrentNode(roi)
+    assert panel.ui.regionButton.enabled
+    tables = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode")
+    panel.ui.regionButton.click()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode") == tables + 1
+    assert "new table" in panel.ui.noiseLabel.text
+
+
+def test_measurement_and_its_table(panel, tmp_path, monkeypatch):
+    from standins import pythonqt
+
+    scan, hematoma = loadTiny(panel, size=96, pixel_spacing=2.4, slices=14, slice_spacing=9.0)
+    choose(panel, method="linear", showComparison=False)
+    panel.ui.applyButton.click()
+    finish(panel)
+    panel.ui.segmentSelector.setCurrentNode(hematoma)
+    assert panel.ui.measureButton.enabled
+    panel._parameterNode.huLow, panel._parameterNode.huHigh = 100.0, 90.0
+    assert "range is empty" in panel.ui.measureButton.toolTip
+    panel._parameterNode.huLow = 40.0
+    panel.ui.measureButton.click()
+    assert "acquired" in panel.ui.measureLabel.text
+    assert "mL" in panel.ui.measureLabel.text
+    path = tmp_path / "hematoma.csv"
+    dialog = sys.modules["qt"].QFileDialog
+    monkeypatch.setattr(dialog, "getSaveFileName", staticmethod(lambda *arguments: str(path)))
+    panel.ui.exportButton.click()
+    assert path.read_text().count("\n") == 4
+    monkeypatch.setattr(dialog, "getSaveFileName", staticmethod(lambda *arguments: ""))
+    panel.ui.exportButton.click()  # dismissed
+    panel.ui.measurePlotButton.click()
+    assert pythonqt.slotErrors == []
+
+
+def test_sample_data_button(panel, monkeypatch):
+    import SliceInterpolation as module
+
+    from SliceInterpolationMRML import sampleData
+
+    made = sampleData.loadPhantom
+    monkeypatch.setattr(sampleData, "loadPhantom", lambda: made(**TINY))
+    panel.ui.samplePhantomButton.click()
+    assert panel._parameterNode.inputVolume.GetName() == "HeadPhantom"
+    assert panel.ui.segmentSelector.currentNode() is not None
+    assert panel.ui.segmentSelector.currentSegmentID()
+    slicer.app.connect("startupCompleted()", module.onStartupCompleted)
+    slicer.app._completeStartup()
+    source = sys.modules["SampleData"].SampleDataLogic.sources[-1]
+    assert source["sampleName"] == "HeadPhantom"
+    volume, segmentation = source["customDownloader"](source)
+    assert volume.GetAttribute("HeadPhantom.HematomaMl") == "30.00"
+
+
+def test_devices_are_told_with_the_reason(panel):
+    assert panel.ui.deviceComboBox.count == 2
+    spin(lambda: panel._devices)
+    loadTiny(panel)
+    assert "CPU" in panel.ui.deviceLabel.text or "GPU" in panel.ui.deviceLabel.text
+    panel._devices = {
+        "device": "cuda:1",
+        "reason": "GPU A with 40.0 GiB free",
+        "gpus": [{"device": "cuda:1", "name": "A", "free_gib": 40.0, "total_gib": 80.0}],
+    }
+    panel._fillDevices()
+    panel._updatePanel()
+    assert panel.ui.deviceLabel.text == "GPU A with 40.0 GiB free."
+    assert panel.ui.deviceComboBox.itemText(1) == "A, 40.0 GiB free"
+    panel.ui.deviceComboBox.currentIndex = 1
+    assert panel._parameterNode.device == "cuda:1"
+    choose(panel, method="linear")
+    assert "no more" in panel.ui.deviceLabel.text
+
+
+def test_a_broken_torch_is_told(panel):
+    spin(lambda: panel._devices)
+    panel._onProbed(
+        types.SimpleNamespace(state="failed", message="PyTorch cannot be used: broken", result={})
+    )
+    loadTiny(panel)
+    assert "broken" in panel.ui.deviceLabel.text
+
+
+@pytest.fixture
+def withoutTorch(monkeypatch):
+    """As if torch were not installed."""
+    from SliceInterpolationMRML import dependencies
+
+    monkeypatch.setattr(dependencies, "_declined", set())
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "torch" else real(name, *a)
+    )
+    return dependencies
+
+
+def pyTorchUtils(monkeypatch, install):
+    """The module of the PyTorch extension."""
+    module = types.ModuleType("PyTorchUtils")
+    module.__spec__ = importlib.util.spec_from_loader("PyTorchUtils", None)
+    calls = []
+
+    class Logic:
+        def installTorch(
+            self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None
+        ):
+            calls.append((askConfirmation, torchVersionRequirement))
+            return install()
+
+    module.PyTorchUtilsLogic = Logic
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
+    return calls
+
+
+def test_without_the_extension_classical_methods_work(panel, withoutTorch):
+    scan, _ = loadTiny(panel, **SMALL)
+    assert not panel.ui.applyButton.enabled
+    assert "Extensions Manager" in panel.ui.applyButton.toolTip
+    assert "not installed" in panel.ui.torchLabel.text
+    assert panel.ui.deviceLabel.text == "PyTorch is not installed yet."
+    choose(panel, method="linear", showComparison=False)
+    assert panel.ui.applyButton.enabled
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert panel.logic.job.state == "done"
+
+
+def test_the_user_is_asked_once(panel, withoutTorch, monkeypatch):
+    calls = pyTorchUtils(monkeypatch, lambda: None)
+    scan, _ = loadTiny(panel, **SMALL)
+    assert panel.ui.applyButton.enabled
+    from SliceInterpolationMRML.dependencies import DependencyError
+
+    for _ in range(2):
+        with pytest.raises(DependencyError):
+            panel.logic.interpolate(scan)
+    assert calls == [(True, ">=2.1")]
+    panel._updatePanel()
+    assert not panel.ui.applyButton.enabled
+    panel.ui.installButton.click()
+    assert len(calls) == 2
+    _forget()
+
+
+def test_a_failed_download_says_what_to_do_offline(withoutTorch, monkeypatch, desktop):
+    def fail():
+        raise RuntimeError("no network")
+
+    pyTorchUtils(monkeypatch, fail)
+    with pytest.raises(withoutTorch.DependencyError, match=r"no network.*--find-links"):
+        withoutTorch.ensureTorch()
+
+
+def test_own_models_are_listed_and_cleared(panel, monkeypatch, tmp_path):
+    import shutil
+
+    from SliceInterpolationLib.catalogue import bundled_folder, user_folder
+
+    folder = user_folder() / "mine"
+    shutil.copytree(next(bundled_folder().iterdir()), folder)
+    card = (folder / "card.json").read_text().replace('"flow-refine"', '"mine"', 1)
+    (folder / "card.json").write_text(card.replace('"default": true', '"default": false'))
+    panel.enter()
+    assert panel.ui.methodComboBox.findText("mine") > 0
+    panel._parameterNode.method = "mine"
+    assert "yours" in panel.ui.methodLabel.text
+    opened = []
+    monkeypatch.setattr(sys.modules["qt"].QDesktopServices, "openUrl", staticmethod(opened.append))
+    panel.ui.openModelsButton.click()
+    assert opened[0].toLocalFile() == str(user_folder())
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: False)
+    panel.ui.clearModelsButton.click()
+    assert folder.is_dir()
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
+    panel.ui.clearModelsButton.click()
+    assert not folder.exists()
+    assert panel._parameterNode.method == "default"
+    panel.ui.clearModelsButton.click()
+    assert "no models" in panel.ui.statusLabel.text
+
+
+def test_choices_are_saved_with_the_scene(panel, desktop):
+    scan, _ = loadTiny(panel)
+    choose(panel, method="cubic", factor="3", huLow=50.0)
+    node = panel._parameterNode.parameterNode
+    assert node.GetParameter("method") == "cubic"
+    assert node.GetParameter("factor") == "X3"
+    assert node.GetNodeReferenceID("inputVolume") == scan.GetID()
+
+
+def test_cancelled_while_the_window_waits(panel):
+    """A blocking call from the console ends too when the scene is closed meanwhile."""
+    import SliceInterpolation as module
+
+    from SliceInterpolationMRML.runner import RunError
+
+    scan = loadNoise(panel)
+    logic = module.SliceInterpolationLogic()
+
+    def close(entry):
+        if entry.get("done"):
+            slicer.mrmlScene.Clear(0)
+
+    with pytest.raises(RunError, match="scene was closed"):
+        logic.interpolate(scan, factor=4, onProgress=close)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+    assert temporaryFolders(panel) == []
+
+
+def _forget():
+    from standins import pythonqt
+
+    pythonqt.slotErrors.clear()
