@@ -252,6 +252,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def cleanup(self) -> None:
         """Called when the application closes, or when the module is reloaded."""
+        self.setParameterNode(None)
         self.removeObservers()
         if self._probe is not None:
             self._probe.cancel()
@@ -259,7 +260,6 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self.logic.cancel()
             self.logic.restoreLayout()
             self.logic.marks.remove()
-        self.setParameterNode(None)
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
@@ -414,7 +414,8 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             _say(self.ui.planLabel, _("Choose an input volume, or load the head phantom."))
             return
         self._plan = self.logic.plan(**self._options(), autoDevice=self._devices.get("device", "cpu"))
-        _say(self.ui.planLabel, "\n".join([self._plan.text, *self._plan.remarks]))
+        problem = self._applyProblem()
+        _say(self.ui.planLabel, problem or "\n".join([self._plan.text, *self._plan.remarks]))
 
     def _updateButtons(self) -> None:
         node, ui = self._parameterNode, self.ui

@@ -143,7 +143,7 @@ def cardLine(model: Model) -> str:
     low, high = model.gap_mm
     said = model.card.get("description") or f"Network {model.card['architecture']}."
     origin = "bundled" if model.bundled else "yours"
-    return f"{str(said).split(chr(10))[0]} Trained for gaps of {low:g} to {high:g} mm ({origin})."
+    return f"{str(said).splitlines()[0].rstrip('. ')}. Trained for gaps of {low:g} to {high:g} mm ({origin})."
 
 
 def formatSeconds(seconds: float) -> str:

@@ -19,6 +19,7 @@ def main() -> None:
         "--config", type=json.loads, default={}, metavar="JSON", help="options of the network"
     )
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--steps", type=int, help="train this many steps instead, which is reproducible")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--patch", type=int, default=160, help="side of the training patches in pixels")
     parser.add_argument("--seed", type=int, default=0)
@@ -46,7 +47,10 @@ def main() -> None:
         middle_only=getattr(network, "middle_only", False),
     )
     config = TrainingConfig(
-        minutes=arguments.minutes, seed=arguments.seed, learning_rate=arguments.learning_rate
+        minutes=arguments.minutes,
+        steps=arguments.steps,
+        seed=arguments.seed,
+        learning_rate=arguments.learning_rate,
     )
     arguments.output.mkdir(parents=True, exist_ok=True)
     run = describe_run(arguments.network, arguments.config, sampler.gap_mm, rows)

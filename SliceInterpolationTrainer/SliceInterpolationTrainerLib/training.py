@@ -18,9 +18,12 @@ from .prediction import predict
 
 @dataclass
 class TrainingConfig:
-    """minutes: budget of this and all earlier parts of the run; everything else as the names say."""
+    """minutes: budget of this and all earlier parts of the run. steps: a budget in steps instead, with which a run
+    is reproducible whatever the machine does. Everything else as the names say.
+    """
 
     minutes: float = 60.0
+    steps: int | None = None
     batch: int = 8
     learning_rate: float = 1e-3
     warmup_steps: int = 200
@@ -76,8 +79,7 @@ def train(
     scale = 1.0
     started = time.monotonic() - state["seconds"]
     sums, count = {}, 0
-    while (elapsed := time.monotonic() - started) < 60 * config.minutes:
-        progress = elapsed / (60 * config.minutes)
+    while (progress := _progress(config, state["step"], time.monotonic() - started)) < 1.0:
         warm = min(1.0, (state["step"] + 1) / config.warmup_steps)
         for group in optimizer.param_groups:
             group["lr"] = (
@@ -120,8 +122,13 @@ def train(
             sums, count = {}, 0
     state["seconds"] = time.monotonic() - started
     _save(checkpoint, network, average, optimizer, state)
-    (folder / "config.json").write_text(json.dumps(asdict(config) | {"steps": state["step"]}, indent=1))
+    (folder / "config.json").write_text(json.dumps({**asdict(config), "steps": state["step"]}, indent=1))
     return average
+
+
+def _progress(config: TrainingConfig, step: int, seconds: float) -> float:
+    """Part of the budget that is spent."""
+    return step / config.steps if config.steps else seconds / (60 * config.minutes)
 
 
 def _losses(

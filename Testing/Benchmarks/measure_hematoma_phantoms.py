@@ -24,6 +24,8 @@ from scipy.ndimage import binary_dilation, binary_erosion
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SliceInterpolation"))
 
 from SliceInterpolationLib import Volume, interpolate
+from SliceInterpolationLib.catalogue import find_model
+from SliceInterpolationLib.interpolators import METHODS
 from SliceInterpolationLib.measure import HEMORRHAGE_HU, carry_over, measure_segment, threshold_near
 from SliceInterpolationLib.phantom import HeadPhantom, Hematoma, head_phantom
 
@@ -115,20 +117,21 @@ def measure_phantom(phantom: HeadPhantom, methods: list[str]) -> list[dict]:
 
     add("acquired grid", scan, drawn)
     for method in methods:
+        label = method if method in METHODS else find_model(method).name
         made = interpolate(scan, 2, method, force=True).volume
         if method == methods[0]:
             add("result grid, carried over", made, carried)
-        add(f"result grid, re-thresholded, {method}", made, threshold_near(made, carried), more=False)
+        add(f"result grid, re-thresholded, {label}", made, threshold_near(made, carried), more=False)
         if method != "linear":
             quiet = interpolate(scan, 2, method, output_mode="denoised", force=True).volume
-            name = f"result grid, re-thresholded, {method} denoised"
+            name = f"result grid, re-thresholded, {label} denoised"
             add(name, quiet, threshold_near(quiet, carried), more=False)
     cross = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], dtype=bool)
     for where, change in (("inside", binary_erosion), ("outside", binary_dilation)):
         hasty = change(drawn, cross)
         add(f"outline one pixel {where}, acquired grid", scan, hasty, more=False)
         renewed = threshold_near(made, carry_over(hasty, scan.pixel_spacing, 2))
-        add(f"outline one pixel {where}, re-thresholded, {methods[-1]}", made, renewed, more=False)
+        add(f"outline one pixel {where}, re-thresholded, {label}", made, renewed, more=False)
     truth = phantom.hematoma_ml
     return [{"row": row, "ml": ml, "error_percent": 100 * (ml / truth - 1)} for row, ml in rows.items()]
 

@@ -1,4 +1,4 @@
-"""The extension as a package: CMake lists, icons, the index entry, and what the .ui file and the code say of each other."""
+"""The extension as a package: CMake lists, icons, the index entry, and the .ui file against the code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_no_loose_python_file_would_be_taken_for_a_module():
 
 
 @pytest.mark.parametrize(
-    "path", ["Resources/SliceInterpolation_128.png", "SliceInterpolation/Resources/Icons/SliceInterpolation.png"]
+    "path",
+    ["Resources/SliceInterpolation_128.png", "SliceInterpolation/Resources/Icons/SliceInterpolation.png"],
 )
 def test_icons_have_the_size_that_the_index_asks_for(path):
     head = (ROOT / path).read_bytes()[:24]
@@ -98,7 +99,9 @@ def test_the_code_names_widgets_that_exist():
 
 def test_mrml_widgets_get_the_scene():
     tree = uiTree()
-    mrml = {element.get("name") for element in tree.iter("widget") if element.get("class", "").startswith("qMRML")}
+    mrml = {
+        element.get("name") for element in tree.iter("widget") if element.get("class", "").startswith("qMRML")
+    }
     receivers = {element.findtext("receiver") for element in tree.iter("connection")}
     assert receivers == mrml - {"SliceInterpolation"}
     declared = {element.findtext("class") for element in tree.iter("customwidget")}
@@ -115,7 +118,9 @@ def test_slicer_is_used_as_the_desktop_has_it(path):
         if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute)):
             continue
         owner = node.value
-        if not (isinstance(owner.value, ast.Name) and owner.value.id == "slicer" and owner.attr in ("util", "app")):
+        if not (
+            isinstance(owner.value, ast.Name) and owner.value.id == "slicer" and owner.attr in ("util", "app")
+        ):
             continue
         known = API[f"slicer.{owner.attr}"]
         assert node.attr in known, f"slicer.{owner.attr}.{node.attr} does not exist in the desktop"
@@ -126,7 +131,17 @@ def test_slicer_is_used_as_the_desktop_has_it(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_files_that_slicer_loads_import_only_what_it_ships(path):
-    allowed = {"__future__", "numpy", "scipy", "SimpleITK", "vtk", "qt", "ctk", "slicer", "SliceInterpolationLib"}
+    allowed = {
+        "__future__",
+        "numpy",
+        "scipy",
+        "SimpleITK",
+        "vtk",
+        "qt",
+        "ctk",
+        "slicer",
+        "SliceInterpolationLib",
+    }
     import sys
 
     for node in ast.parse(path.read_text()).body:
@@ -137,7 +152,9 @@ def test_files_that_slicer_loads_import_only_what_it_ships(path):
             names = [node.module]
         for name in names:
             top = name.split(".")[0]
-            assert top in allowed or top in sys.stdlib_module_names, f"{path.name} imports {name} at file scope"
+            assert top in allowed or top in sys.stdlib_module_names, (
+                f"{path.name} imports {name} at file scope"
+            )
 
 
 def test_torch_is_imported_by_the_probe_alone():

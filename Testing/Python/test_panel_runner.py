@@ -42,8 +42,8 @@ def test_a_real_command_tells_progress_and_result(tmp_path):
         seen.append, lambda outcome: results.append(read_file(outcome.result["paths"][0])), root=tmp_path
     )
     write_volume(volume, made.folder / "in.nrrd")
-    made.start(["interpolate", str(made.folder / "in.nrrd"), str(made.folder / "out.nrrd"), "--method", "linear"]
-               + ["--progress", "json"])  # fmt: skip
+    paths = [str(made.folder / name) for name in ("in.nrrd", "out.nrrd")]
+    made.start(["interpolate", *paths, "--method", "linear", "--progress", "json"])
     outcome = made.wait()
     assert outcome.state == DONE
     assert results[0].array.shape == (11, 48, 48)

@@ -12,15 +12,13 @@ from paneldesktop import (
     SMALL,
     TINY,
     alive,
-    desktop,
     loadNoise,
     loadTiny,
     nodeIds,
-    panel,
     slicer,
     spin,
     temporaryFolders,
-)  # noqa: F401
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -41,12 +39,12 @@ def finish(panel, seconds=120):
 
 def startNetwork(panel):
     """A run that takes long enough to be interrupted; returns the ID of its process."""
-    scan = loadNoise(panel)
+    loadNoise(panel)
     choose(panel, method="default", device="cpu", factor="4", showComparison=False)
     before = nodeIds()
     panel.ui.applyButton.click()
     spin(lambda: panel.ui.progressBar.value > 0)
-    return scan, before, panel.logic.job.processId
+    return before, panel.logic.job.processId
 
 
 def test_an_empty_scene(panel):
@@ -132,7 +130,7 @@ def test_the_result_joins_folder_transform_window_and_color(panel, desktop):
     ],
 )
 def test_factors_and_output_modes(panel, choices, slices, letters):
-    scan, _ = loadTiny(panel)
+    loadTiny(panel)
     choose(panel, method="linear", showComparison=False, strength=0.8, **choices)
     panel.ui.applyButton.click()
     finish(panel)
@@ -191,7 +189,7 @@ def test_two_runs_one_after_the_other(panel):
 
 
 def test_cancel_in_the_middle(panel):
-    scan, before, processId = startNetwork(panel)
+    before, processId = startNetwork(panel)
     assert alive(processId)
     text = panel.ui.statusLabel.text
     assert "slice" in text
@@ -211,7 +209,7 @@ def test_cancel_in_the_middle(panel):
 
 
 def test_closing_the_scene_in_the_middle(panel, desktop):
-    scan, _, processId = startNetwork(panel)
+    _, processId = startNetwork(panel)
     desktop.scene.Clear(0)
     assert panel.logic.job.state == "cancelled"
     assert "scene was closed" in panel.logic.job.message
@@ -229,7 +227,7 @@ def test_closing_the_scene_in_the_middle(panel, desktop):
 
 
 def test_closing_the_application_in_the_middle(panel):
-    _, before, processId = startNetwork(panel)
+    _, processId = startNetwork(panel)
     panel.cleanup()
     assert not alive(processId)
     assert temporaryFolders(panel) == []
@@ -239,7 +237,7 @@ def test_a_crash_in_the_middle(panel):
     import os
     import signal
 
-    _, before, processId = startNetwork(panel)
+    before, processId = startNetwork(panel)
     os.killpg(processId, signal.SIGKILL)
     finish(panel)
     assert panel.logic.job.state == "failed"
@@ -459,7 +457,7 @@ def test_noise_maps_and_region(panel, desktop):
 def test_measurement_and_its_table(panel, tmp_path, monkeypatch):
     from standins import pythonqt
 
-    scan, hematoma = loadTiny(panel, size=96, pixel_spacing=2.4, slices=14, slice_spacing=9.0)
+    _, hematoma = loadTiny(panel, size=96, pixel_spacing=2.4, slices=14, slice_spacing=9.0)
     choose(panel, method="linear", showComparison=False)
     panel.ui.applyButton.click()
     finish(panel)
@@ -484,7 +482,6 @@ def test_measurement_and_its_table(panel, tmp_path, monkeypatch):
 
 def test_sample_data_button(panel, monkeypatch):
     import SliceInterpolation as module
-
     from SliceInterpolationMRML import sampleData
 
     made = sampleData.loadPhantom
@@ -497,7 +494,7 @@ def test_sample_data_button(panel, monkeypatch):
     slicer.app._completeStartup()
     source = sys.modules["SampleData"].SampleDataLogic.sources[-1]
     assert source["sampleName"] == "HeadPhantom"
-    volume, segmentation = source["customDownloader"](source)
+    volume, _ = source["customDownloader"](source)
     assert volume.GetAttribute("HeadPhantom.HematomaMl") == "30.00"
 
 
@@ -562,7 +559,7 @@ def pyTorchUtils(monkeypatch, install):
 
 
 def test_without_the_extension_classical_methods_work(panel, withoutTorch):
-    scan, _ = loadTiny(panel, **SMALL)
+    loadTiny(panel, **SMALL)
     assert not panel.ui.applyButton.enabled
     assert "Extensions Manager" in panel.ui.applyButton.toolTip
     assert "not installed" in panel.ui.torchLabel.text
@@ -640,7 +637,6 @@ def test_choices_are_saved_with_the_scene(panel, desktop):
 def test_cancelled_while_the_window_waits(panel):
     """A blocking call from the console ends too when the scene is closed meanwhile."""
     import SliceInterpolation as module
-
     from SliceInterpolationMRML.runner import RunError
 
     scan = loadNoise(panel)

@@ -65,9 +65,9 @@ def sampler(middle_only: bool = False, patch: int = 48) -> ExampleSampler:
     return ExampleSampler([stack], patch=patch, gap_mm=GAP, middle_only=middle_only)
 
 
-def few_steps(network: torch.nn.Module, folder: Path, seconds: float = 0.6) -> dict:
+def few_steps(network: torch.nn.Module, folder: Path, steps: int = 4) -> dict:
     """Train for a moment; the checkpoint."""
-    config = TrainingConfig(minutes=seconds / 60, batch=2, margin=8, ssim_from=0.0)
+    config = TrainingConfig(steps=steps, batch=2, margin=8, ssim_from=0.0)
     trained = train(network, sampler(getattr(network, "middle_only", False)), config, folder)
     assert not trained.training
     checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
@@ -165,7 +165,7 @@ def test_network_trains(name, tmp_path):
 
 @pytest.mark.slow
 def test_batch_statistics_are_part_of_the_averaged_network(tmp_path):
-    checkpoint = few_steps(build("dsi-unet"), tmp_path, seconds=4)
+    checkpoint = few_steps(build("dsi-unet"), tmp_path, steps=2)
     statistics = [key for key in checkpoint["average"] if key.endswith("running_mean")]
     assert statistics
     for key in statistics:

@@ -77,7 +77,7 @@ def test_split_and_shares_follow_the_manifest(tmp_path):
 
 def test_a_short_training_improves_on_the_prior(stacks, tmp_path):
     sampler = ExampleSampler(stacks, patch=64, seed=0)
-    config = TrainingConfig(minutes=0.35, batch=4, learning_rate=3e-3, warmup_steps=10, ema=0.98, margin=8)
+    config = TrainingConfig(steps=120, batch=4, learning_rate=3e-3, warmup_steps=10, ema=0.98, margin=8)
     torch.manual_seed(0)
     network = train(FlowRefine(widths=(16, 24, 32)), sampler, config, tmp_path)
     batch = ExampleSampler(stacks, patch=64, seed=99).batch(0, 24)
@@ -94,6 +94,17 @@ def test_a_short_training_improves_on_the_prior(stacks, tmp_path):
     for kept, new in zip(network.state_dict().values(), resumed.state_dict().values()):
         assert torch.equal(kept, new)
     assert json.loads((tmp_path / "config.json").read_text())["steps"] == steps
+
+
+def test_training_by_steps_is_reproducible(stacks, tmp_path):
+    weights = []
+    for name in ("one", "two"):
+        torch.manual_seed(3)
+        config = TrainingConfig(steps=4, batch=2, margin=8, ssim_from=0.0)
+        sampler = ExampleSampler(stacks, patch=48, seed=3)
+        network = train(FlowRefine(widths=(8, 8, 8)), sampler, config, tmp_path / name)
+        weights.append(torch.cat([p.flatten() for p in network.parameters()]))
+    assert torch.equal(*weights)
 
 
 def test_guard_refuses_jumps():

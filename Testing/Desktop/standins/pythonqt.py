@@ -48,7 +48,7 @@ class QtObject(metaclass=_QtClass):
         value = getattr(q, name)  # AttributeError as in the desktop
         api.check(self.apiKey, name, "method")
         if isinstance(value, QtCore.SignalInstance):
-            return Signal(self, value)
+            return Signal(self, value, name)
         return lambda *arguments: wrap(value(*map(unwrap, arguments)))
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -74,12 +74,13 @@ class QtObject(metaclass=_QtClass):
         name, _, rest = signal.partition("(")
         count = len([part for part in rest.rstrip(")").split(",") if part])
         api.check(self.apiKey, name, "method")
-        Signal(self, getattr(self._q, name)).connect(slot, count)
+        Signal(self, getattr(self._q, name), name).connect(slot, count)
         return True
 
     def disconnect(self, signal: str, slot: Any) -> bool:
         """Undo `connect`."""
-        Signal(self, getattr(self._q, signal.partition("(")[0])).disconnect(slot)
+        name = signal.partition("(")[0]
+        Signal(self, getattr(self._q, name), name).disconnect(slot)
         return True
 
 
@@ -88,9 +89,10 @@ class Signal:
 
     _connected: ClassVar[dict[tuple[int, str, Any], Any]] = {}
 
-    def __init__(self, owner: QtObject, signal: QtCore.SignalInstance):
-        self._key = (id(owner._q), str(signal).split("(")[0].split(" at ")[0])
-        self._signal = signal
+    def __init__(self, owner: QtObject, signal: QtCore.SignalInstance, name: str):
+        self._key = (id(owner._q), name)
+        # PySide6 would drop an argument that has a default; PythonQt hands it on.
+        self._signal = signal[bool] if name in ("clicked", "triggered") else signal
 
     def connect(self, slot: Any, count: int | None = None) -> None:
         """Call a slot with as many of the arguments as it takes."""

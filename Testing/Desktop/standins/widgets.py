@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Property, QPoint, QRect, QSize, Qt, Signal
+from PySide6.QtCore import Property, QEvent, QPoint, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPalette, QPolygon
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -255,7 +255,7 @@ class ctkCollapsibleButton(QAbstractButton):
     def __init__(self, parent=None):
         super().__init__(parent)
         self._collapsed = False
-        self._hiddenByUs = []
+        self._hiddenByUs, self._folding = [], False
         self.setContentsMargins(4, _HEADER, 4, 4)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum)
         self.clicked.connect(lambda: self._setCollapsed(not self._collapsed))
@@ -264,22 +264,39 @@ class ctkCollapsibleButton(QAbstractButton):
         return self._collapsed
 
     def _setCollapsed(self, collapsed: bool) -> None:
+        if collapsed == self._collapsed:
+            return
         self._collapsed = collapsed
         self._apply()
         self.contentsCollapsed.emit(collapsed)
 
     def _apply(self) -> None:
+        self._folding = True
         if self._collapsed:
-            children = self.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
-            self._hiddenByUs = [child for child in children if not child.isHidden()]
-            for child in self._hiddenByUs:
-                child.hide()
+            for child in self.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
+                child.installEventFilter(self)
+                if not child.isHidden():
+                    self._hiddenByUs.append(child)
+                    child.hide()
         else:
             for child in self._hiddenByUs:
                 child.show()
             self._hiddenByUs = []
+        self._folding = False
         self.setMaximumHeight(_HEADER + 2 if self._collapsed else 16777215)
         self.updateGeometry()
+
+    def eventFilter(self, child, event) -> bool:
+        """A child that is shown or hidden while the section is folded appears, or not, when it is unfolded."""
+        if self._collapsed and not self._folding:
+            self._folding = True
+            if event.type() == QEvent.Type.ShowToParent and child not in self._hiddenByUs:
+                self._hiddenByUs.append(child)
+                child.hide()
+            elif event.type() == QEvent.Type.HideToParent and child in self._hiddenByUs:
+                self._hiddenByUs.remove(child)
+            self._folding = False
+        return False
 
     def showEvent(self, event) -> None:
         """Children of a section that is folded in the .ui file are only known now."""
