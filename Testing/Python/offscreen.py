@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import slicer
-import vtk
-from slicercore import Core
+from slicercore import Core, slicer, vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 _MANAGERS = (

@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core, Slicer's MRML core as a Python package")
-pytest.importorskip("vtk")
+vtk = pytest.importorskip("vtk")
 
 
 class Core:
     """Scene, application logic and layout logic, wired as the application does at startup."""
 
     def __init__(self):
-        import vtk
-
         self.scene = slicer.vtkMRMLScene()
         slicer.mrmlScene = self.scene
         crosshair = slicer.vtkMRMLCrosshairNode()

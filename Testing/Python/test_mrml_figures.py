@@ -7,8 +7,7 @@ import json
 
 import numpy as np
 import pytest
-import vtk
-from slicercore import core, slicer  # noqa: F401
+from slicercore import core, slicer, vtk  # noqa: F401
 
 from SliceInterpolationLib import InputError, Volume, interpolate
 from SliceInterpolationLib.measure import COLUMNS, measure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from slicercore import core, slicer  # noqa: F401
+from slicercore import core, slicer, vtk  # noqa: F401
 
 from SliceInterpolationLib import InputError, Volume, interpolate, write_volume
 from SliceInterpolationMRML import nodes
@@ -33,7 +33,6 @@ def test_round_trip_of_an_oblique_volume(core, left_handed):  # noqa: F811
 def test_ras_of_the_node_is_where_lps_says(core):  # noqa: F811
     volume = tilted()
     node = nodes.nodeFromVolume(volume, "oblique")
-    import vtk
 
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)

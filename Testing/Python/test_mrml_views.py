@@ -6,9 +6,8 @@ import weakref
 
 import numpy as np
 import pytest
-import vtk
 from offscreen import OffscreenViews, savePng
-from slicercore import core, slicer  # noqa: F401
+from slicercore import core, slicer, vtk  # noqa: F401
 
 from SliceInterpolationLib import InputError, Volume, interpolate
 from SliceInterpolationLib.phantom import head_phantom

@@ -133,7 +133,7 @@ class SliceInterpolationSelfTests(ScriptedLoadableModuleTest):
     def test_network_with_compare_view(self) -> None:
         """The bundled network, then the compare layout, its switches, and the former layout again."""
         self.needTorch()
-        scan, _ = self.load()
+        self.load()
         layoutManager = slicer.app.layoutManager()
         layout = layoutManager.layout
         self.choose("default", showComparison=True)
@@ -297,9 +297,9 @@ class SliceInterpolationSelfTests(ScriptedLoadableModuleTest):
         logic = SliceInterpolationLogic()
         result = logic.interpolate(scan, factor=3, method="cubic")
         self.assertEqual(slicer.util.arrayFromVolume(result).shape[0], 40)
-        with self.assertRaises(InputError):
+        with self.assertRaises(InputError):  # noqa: PT027
             logic.interpolate(None)
-        with self.assertRaises(InputError):
+        with self.assertRaises(InputError):  # noqa: PT027
             logic.interpolate(scan, method="linear", outputNode=scan)
 
     def test_sample_data(self) -> None:

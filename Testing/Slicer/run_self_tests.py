@@ -1,6 +1,6 @@
-"""Run the self tests in the desktop and end it; the exit code is not zero where a test failed.
+r"""Run the self tests in the desktop and end it; the exit code is not zero where a test failed.
 
-    Slicer --testing --no-splash --disable-settings \\
+    Slicer --testing --no-splash \
         --additional-module-paths SliceInterpolation --python-script Testing/Slicer/run_self_tests.py
 
 Give absolute paths, and leave out --additional-module-paths where the extension is installed. Screenshots are saved
