@@ -40,7 +40,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[view,train,test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[view,train,test,desktop]"
 	touch $@ $(VENV)/.installed
 
 clean:

@@ -13,7 +13,7 @@ from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.noise import noise_alternation, noise_by_slice
 from SliceInterpolationLib.volume import Volume
 
-from .nodes import nodeFromVolume, placeInFolderOf, volumeFromNode
+from .nodes import PREFIX, nodeFromVolume, placeInFolderOf, volumeFromNode
 from .segments import segmentMask, segmentName
 from .tablesAndPlots import plot, tableFromRows
 
@@ -142,17 +142,25 @@ def showAlternation(scanNode, resultNode=None) -> dict[str, Any]:
     parts = [("scan", volumeFromNode(scanNode))]
     if resultNode is not None:
         parts.append(("result", volumeFromNode(resultNode)))
-    rows = []
+    rows, alternation = [], {}
     for which, volume in parts:
-        for row in noise_by_slice(volume):
-            position = row["slice"] * volume.slice_spacing
-            rows.append({"position_mm": position, **{k: None for k, _ in parts}, which: row["noise"],
-                         "volume": which, "slice": row["slice"] + 1, "provenance": row["provenance"]})  # fmt: skip
+        found = noise_by_slice(volume)
+        alternation[which] = noise_alternation(volume, found)
+        for row in found:
+            rows.append(
+                {
+                    "position_mm": row["slice"] * volume.slice_spacing,
+                    **{other: row["noise"] if other == which else None for other, _ in parts},
+                    "volume": which,
+                    "slice": row["slice"] + 1,
+                    "provenance": row["provenance"],
+                }
+            )
     name = scanNode.GetName()
     table = tableFromRows(rows, f"{name} noise before and after", referenceNode=scanNode)
-    table.SetAttribute("SliceInterpolation.AlternationBefore", f"{noise_alternation(parts[0][1]):.4f}")
-    if resultNode is not None:
-        table.SetAttribute("SliceInterpolation.AlternationAfter", f"{noise_alternation(parts[1][1]):.4f}")
+    for which, attribute in (("scan", "AlternationBefore"), ("result", "AlternationAfter")):
+        if which in alternation:
+            table.SetAttribute(PREFIX + attribute, f"{alternation[which]:.4f}")
     columns = [which for which, _ in parts]
     chart = plot(table, f"{name} noise by position", columns, "position_mm", "noise SD (HU)")
     placeInFolderOf(chart, scanNode)

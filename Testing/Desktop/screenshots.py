@@ -27,7 +27,7 @@ class Photographer:
     def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.desktop = standins.newScene()
+        self.desktop = standins.newScene(views=True)
         self.panel = self.desktop.makeWidget()
         self.spin(lambda: self.panel._devices, 60)
 
@@ -57,6 +57,14 @@ class Photographer:
         parent.grab().save(str(path))
         print(path)
 
+    def views(self, name: str) -> None:
+        """Photograph the slice views."""
+        from offscreen import savePng
+
+        path = self.folder / f"{name}.png"
+        savePng(self.desktop.picture(), path)
+        print(path)
+
     def finish(self) -> None:
         """Wait for the run."""
         self.spin(lambda: not self.panel.logic.running)
@@ -70,6 +78,7 @@ class Photographer:
 def main(folder: Path) -> None:
     """Take all pictures."""
     standins.start()
+    from SliceInterpolation import Arrangement
     from SliceInterpolationMRML import dependencies
     from SliceInterpolationMRML.sampleData import loadPhantom
 
@@ -88,6 +97,13 @@ def main(folder: Path) -> None:
     ui.applyButton.click()
     camera.finish()
     camera.take("done")
+    camera.views("compare-rows")
+    ui.shownComboBox.currentIndex = 3
+    camera.views("compare-difference")
+    panel._parameterNode.arrangement = Arrangement.COLUMNS
+    ui.compareButton.click()
+    camera.views("compare-columns")
+    ui.restoreLayoutButton.click()
     camera.open("trust")
     ui.trustButton.click()
     camera.spin(lambda: ui.progressBar.value >= 3)

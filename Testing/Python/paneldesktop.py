@@ -38,6 +38,19 @@ def desktop():
 
 
 @pytest.fixture
+def drawingPanel():
+    """The panel, with slice views that draw."""
+    pythonqt.slotErrors.clear()
+    made = standins.newScene(views=True)
+    _scenes.append(made)
+    widget = made.makeWidget()
+    yield widget
+    widget.cleanup()
+    widget.parent.close()
+    assert not pythonqt.slotErrors
+
+
+@pytest.fixture
 def panel(desktop):
     """The panel on an empty scene; nothing that it started goes on afterwards."""
     widget = desktop.makeWidget()

@@ -1,10 +1,10 @@
-# ruff: noqa: F811 (fixtures)
+# ruff: noqa: F401, F811 (fixtures)
 """The stand-ins behave as the desktop was seen to behave, and refuse what it does not have."""
 
 from __future__ import annotations
 
 import pytest
-from paneldesktop import desktop, panel, slicer, spin  # noqa: F401
+from paneldesktop import desktop, panel, slicer, spin
 from standins import api
 
 

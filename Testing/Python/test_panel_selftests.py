@@ -1,6 +1,6 @@
 """The self tests for the desktop, run here on the stand-ins, so that they are known to work before they go there."""
 
-# ruff: noqa: F811 (fixtures)
+# ruff: noqa: F401, F811 (fixtures)
 from __future__ import annotations
 
 import importlib
@@ -10,17 +10,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from paneldesktop import desktop, panel, slicer  # noqa: F401
+from paneldesktop import desktop, drawingPanel, panel, slicer
 
 FOLDER = Path(__file__).resolve().parents[1] / "Slicer"
 
 
 @pytest.fixture
-def selfTests(panel, monkeypatch):
+def selfTests(drawingPanel, monkeypatch):
     """The module of the self tests, with this panel as the open one."""
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr(slicer.util, "selectModule", lambda name: None)
-    monkeypatch.setattr(slicer.util, "getModuleWidget", lambda name: panel)
+    monkeypatch.setattr(slicer.util, "getModuleWidget", lambda name: drawingPanel)
     monkeypatch.setattr(slicer.util, "mainWindow", lambda verbose=True: None)
     sources = {"Slice Interpolation": [SimpleNamespace(sampleName="HeadPhantom")]}
     monkeypatch.setattr(slicer.modules, "sampleDataSources", sources, raising=False)
@@ -39,6 +39,7 @@ def test_self_test(selfTests, name):
     assert result.testsRun == 1
     assert not result.errors, result.errors[0][1]
     assert not result.failures, result.failures[0][1]
+    assert not result.skipped, result.skipped[0][1]
 
 
 def test_the_test_in_the_module_file(panel):

@@ -1,3 +1,4 @@
+# ruff: noqa: F401, F811 (fixtures)
 """The real panel on the stand-ins: every button, every error, cancel and scene close in the middle of a run."""
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from paneldesktop import (
     SMALL,
     TINY,
     alive,
+    desktop,
     loadNoise,
     loadTiny,
     nodeIds,
+    panel,
     slicer,
     spin,
     temporaryFolders,

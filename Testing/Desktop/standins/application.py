@@ -112,6 +112,7 @@ class LayoutManager(Checked):
         self._layoutLogic = slicer.vtkMRMLLayoutLogic()
         self._layoutLogic.SetMRMLScene(scene)
         self._scene, self._applicationLogic = scene, applicationLogic
+        self._views: dict[str, Any] = {}
         self._sliceLogics = vtk.vtkCollection()
         applicationLogic.SetSliceLogics(self._sliceLogics)
         applicationLogic.SetViewLogics(vtk.vtkCollection())
@@ -140,12 +141,21 @@ class LayoutManager(Checked):
         return tuple(node.GetLayoutName() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"))
 
     def sliceWidget(self, name: str):
-        """There are no windows to draw in."""
-        return
+        """A slice widget with an offscreen view, where the scene was started with views; else None."""
+        self._makeSliceLogics()
+        return SliceWidget(self._views[name]) if name in self._views else None
+
+    def _drawOffscreen(self, desktop) -> None:
+        """From now on, give each slice view a render window."""
+        from offscreen import OffscreenViews
+
+        self._views = OffscreenViews(desktop)
 
     def _makeSliceLogics(self) -> None:
         for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            if self._applicationLogic.GetSliceLogicByLayoutName(node.GetLayoutName()) is None:
+            if self._views and node.GetLayoutName() not in self._views:
+                self._views._onLayout(None, "")
+            elif self._applicationLogic.GetSliceLogicByLayoutName(node.GetLayoutName()) is None:
                 logic = slicer.vtkMRMLSliceLogic()
                 logic.SetMRMLApplicationLogic(self._applicationLogic)
                 logic.SetMRMLScene(self._scene)
@@ -154,10 +164,27 @@ class LayoutManager(Checked):
                 logic.ResizeSliceNode(300, 300)
 
 
-class Desktop:
-    """One scene with its logics, as the application has after startup."""
+class SliceWidget(Checked):
+    """A slice widget: its view and its logic."""
 
-    def __init__(self, app: Application):
+    apiKey = "layoutManager.sliceWidget('Red')"
+
+    def __init__(self, view):
+        self._view = view
+
+    def sliceView(self):
+        """The view, with `renderWindow()` and `scheduleRender()`."""
+        return self._view
+
+    def sliceLogic(self):
+        """The real slice logic."""
+        return self._view.logic
+
+
+class Desktop:
+    """One scene with its logics, as the application has after startup; views: with slice views that draw."""
+
+    def __init__(self, app: Application, views: bool = False):
         self.scene = slicer.vtkMRMLScene()
         slicer.mrmlScene = self.scene
         crosshair = slicer.vtkMRMLCrosshairNode()
@@ -193,6 +220,14 @@ class Desktop:
         self._hierarchyTag = self.scene.AddObserver(self.scene.NodeAddedEvent, self._addToHierarchy)
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
         app._layoutManager = LayoutManager(self.scene, logic)
+        self.applicationLogic, self.layoutNode = logic, app._layoutManager.layoutLogic().GetLayoutNode()
+        if views:
+            app._layoutManager._drawOffscreen(self)
+
+    def picture(self):
+        """The slice views of the current layout, (rows, columns, 3) uint8; only with views."""
+        slicer.app.processEvents()
+        return slicer.app._layoutManager._views.layout()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _addToHierarchy(self, caller, event, node) -> None:
@@ -237,8 +272,9 @@ def start() -> Application:
     global _app
     if _app is not None:
         return _app
-    if str(_MODULE_FOLDER) not in sys.path:
-        sys.path.insert(0, str(_MODULE_FOLDER))
+    for folder in (_MODULE_FOLDER, Path(__file__).resolve().parents[2] / "Python"):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
     sys.modules["qt"] = pythonqt.makeQtModule()
     ctk = sys.modules["ctk"] = types.ModuleType("ctk")
     for cls in widgets.CLASSES:
@@ -255,9 +291,9 @@ def start() -> Application:
     return _app
 
 
-def newScene() -> Desktop:
-    """A fresh scene that is also `slicer.mrmlScene`."""
-    return Desktop(start())
+def newScene(views: bool = False) -> Desktop:
+    """A fresh scene that is also `slicer.mrmlScene`; views: with slice views that draw offscreen."""
+    return Desktop(start(), views)
 
 
 class SampleDataLogic:
