@@ -127,12 +127,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
     from .interpolation import interpolate
-    from .io import check_writable, read_volumes, write_volume
+    from .io import check_storable, check_writable, read_volumes, write_volume
 
     suffix = check_writable(options.output)
+    targets = [Path(options.output).absolute()]
     if options.uncertainty:
         check_writable(options.uncertainty)
+        targets.append(Path(options.uncertainty).absolute())
+    if Path(options.input).absolute() in targets or len(set(targets)) < len(targets):
+        raise InputError("Input, output and uncertainty must be different files; the scan is never overwritten.")
     volumes, remarks = read_volumes(options.input, options.series)
+    for volume in volumes:
+        check_storable(volume, suffix)
     results = []
     for volume in volumes:
         for remark in remarks:

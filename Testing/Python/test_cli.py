@@ -78,6 +78,7 @@ def test_progress_modes(scan, tmp_path, capsys):
         (["{scan}", "{out}", "--device", "tpu"], "no device 'tpu'"),
         (["{scan}", "{out}", "--axis", "i"], "--force"),
         (["{scan}", "{folder}/none/out.nrrd"], "does not exist"),
+        (["{scan}", "{scan}"], "never overwritten"),
         (["{scan}", "{folder}/out.xyz"], "known suffix"),
         (["{folder}/nothing.nrrd", "{out}"], "check the path"),
         (["{scan}", "{out}", "--method", "linear", "--uncertainty", "{folder}/sd.nrrd"], "does not estimate"),
@@ -141,6 +142,8 @@ def test_dicom_runs_become_files(scans, tmp_path):
     folder = scans / "dicom" / "head_ge_human_tilt_irregular"
     assert run("interpolate", folder, tmp_path / "head.nrrd", "--method", "linear") == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["head-run1.nrrd", "head-run2.nrrd"]
+    assert run("interpolate", folder, tmp_path / "head.nii.gz", "--method", "linear") == 2  # NIfTI has no shear
+    assert len(list(tmp_path.iterdir())) == 2
     first, _ = read_volume(tmp_path / "head-run1.nrrd")
     assert first.is_sheared
     assert first.slice_count == 27
