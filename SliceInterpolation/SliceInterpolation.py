@@ -4,19 +4,17 @@ Module, parameter node, widget, logic and self test. This file wires; the work i
 (what touches the scene) and SliceInterpolationLib (the library, run in a process of its own).
 """
 
-# No `from __future__ import annotations` here: the parameter node wrapper reads the types of the annotations.
-import enum
+from __future__ import annotations
+
 import os
 from pathlib import Path
-from typing import Annotated, Any, Callable, Optional
+from typing import Any, Callable
 
 import qt
 import slicer
 import vtk
-from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -24,6 +22,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+from SliceInterpolationMRML.parameters import Arrangement, OutputMode, Shown, SliceInterpolationParameterNode
 
 MODULE_NAME = "SliceInterpolation"
 RUNNING_ELSEWHERE = "A run is under way; wait for it or cancel it first."
@@ -88,113 +88,13 @@ def loadSampleData(source=None):
         return loadPhantom()
 
 
-class Factor(enum.Enum):
-    """How many times more slices."""
-
-    X2 = "2"
-    X3 = "3"
-    X4 = "4"
-    ISOTROPIC = "isotropic"
-
-    def label(self) -> str:
-        """Text in the panel."""
-        return _("isotropic") if self is Factor.ISOTROPIC else f"x{self.value}"
-
-
-class OutputMode(enum.Enum):
-    """What becomes of the acquired slices, and whether there are new ones."""
-
-    INTERPOLATED = "interpolated"
-    DENOISED = "denoised"
-    DENOISE_ONLY = "denoise-only"
-
-    def label(self) -> str:
-        """Text in the panel."""
-        return {
-            OutputMode.INTERPOLATED: _("interpolated, acquired slices kept exact"),
-            OutputMode.DENOISED: _("interpolated, acquired slices denoised"),
-            OutputMode.DENOISE_ONLY: _("denoised only, no new slices"),
-        }[self]
-
-
-class SliceAxis(enum.Enum):
-    """Along which axis of the voxel grid the slices follow each other."""
-
-    AUTO = "auto"
-    I = "i"  # noqa: E741
-    J = "j"
-    K = "k"
-
-    def label(self) -> str:
-        """Text in the panel."""
-        return _("automatic (largest spacing)") if self is SliceAxis.AUTO else self.value
-
-
-class Arrangement(enum.Enum):
-    """How original and result lie beside each other."""
-
-    ROWS = "rows"
-    COLUMNS = "columns"
-
-    def label(self) -> str:
-        """Text in the panel."""
-        return _("row by row (2 x 3)") if self is Arrangement.ROWS else _("column by column (3 x 2)")
-
-
-class Shown(enum.Enum):
-    """What the result side of the compare view shows."""
-
-    RESULT = "result"
-    ORIGINAL = "original"
-    LINEAR = "linear"
-    DIFFERENCE = "difference"
-
-    def label(self) -> str:
-        """Text in the panel."""
-        return {
-            Shown.RESULT: _("result"),
-            Shown.ORIGINAL: _("original"),
-            Shown.LINEAR: _("linear interpolation"),
-            Shown.DIFFERENCE: _("difference (result minus linear)"),
-        }[self]
-
-
-@parameterNodeWrapper
-class SliceInterpolationParameterNode:
-    """All choices of the panel; saved with the scene.
-
-    outputVolume None makes a new volume with each run; resultVolume is the latest result. method and device are
-    names of the command line, bound by hand because their choices are known only when the panel runs.
-    """
-
-    inputVolume: vtkMRMLScalarVolumeNode
-    outputVolume: vtkMRMLScalarVolumeNode
-    method: str = "default"
-    factor: Factor = Factor.X2
-    outputMode: OutputMode = OutputMode.INTERPOLATED
-    strength: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
-    sliceAxis: SliceAxis = SliceAxis.AUTO
-    device: str = "auto"
-    force: bool = False
-    resultVolume: vtkMRMLScalarVolumeNode
-    showComparison: bool = True
-    arrangement: Arrangement = Arrangement.ROWS
-    shown: Shown = Shown.RESULT
-    slabMm: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
-    denoisedVolume: vtkMRMLScalarVolumeNode
-    huLow: Annotated[float, WithinRange(-1024.0, 3071.0)] = 40.0
-    huHigh: Annotated[float, WithinRange(-1024.0, 3071.0)] = 100.0
-    marginMm: Annotated[float, WithinRange(0.0, 20.0)] = 3.0
-    keepEdits: bool = False
-
-
 class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel. Every action goes through the logic; this class shows its state and asks."""
 
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic: Optional[SliceInterpolationLogic] = None
+        self.logic: SliceInterpolationLogic | None = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._choices: list[tuple[str, str, str]] = []
@@ -291,7 +191,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             if first:
                 self._parameterNode.inputVolume = first
 
-    def setParameterNode(self, parameterNode: Optional[SliceInterpolationParameterNode]) -> None:
+    def setParameterNode(self, parameterNode: SliceInterpolationParameterNode | None) -> None:
         """Show and observe another parameter node; None lets go of the present one."""
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
@@ -776,8 +676,8 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         force: bool = False,
         outputNode=None,
         wait: bool = True,
-        onProgress: Optional[Callable[[dict], None]] = None,
-        onFinished: Optional[Callable[[Any], None]] = None,
+        onProgress: Callable[[dict], None] | None = None,
+        onFinished: Callable[[Any], None] | None = None,
     ):
         """Put new slices between those of a scalar volume node; the input is not changed.
 

@@ -50,7 +50,8 @@ def publish(
     """Write a model folder from a run folder and load it once.
 
     figures: measured ones, put into the card as they are. description: one line for people who choose.
-    half: store the weights as float16, in half of the space; they are widened again when loaded. default: mark it as the model that "default" means.
+    half: store the weights as float16, in half of the space; they are widened again when loaded. default: mark
+    it as the model that "default" means.
     Raises InputError for a folder that is not a run, and for weights that half precision cannot hold.
     """
     trained = read_run(run)

@@ -78,8 +78,8 @@ class Photographer:
 def main(folder: Path) -> None:
     """Take all pictures."""
     standins.start()
-    from SliceInterpolation import Arrangement
     from SliceInterpolationMRML import dependencies
+    from SliceInterpolationMRML.parameters import Arrangement
     from SliceInterpolationMRML.sampleData import loadPhantom
 
     camera = Photographer(folder)
@@ -139,7 +139,7 @@ def main(folder: Path) -> None:
 
 
 def _chooseOutput(panel, mode: str) -> None:
-    from SliceInterpolation import OutputMode
+    from SliceInterpolationMRML.parameters import OutputMode
 
     panel._parameterNode.outputMode = OutputMode(mode)
 

@@ -28,9 +28,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def choose(panel, **values):
     """Set choices in the parameter node, enumerations by their values."""
-    import SliceInterpolation as module
+    from SliceInterpolationMRML import parameters
 
-    kinds = {"factor": module.Factor, "outputMode": module.OutputMode, "arrangement": module.Arrangement}
+    kinds = {
+        "factor": parameters.Factor,
+        "outputMode": parameters.OutputMode,
+        "arrangement": parameters.Arrangement,
+    }
     for name, value in values.items():
         setattr(panel._parameterNode, name, kinds[name](value) if name in kinds else value)
 
@@ -147,7 +151,7 @@ def test_factors_and_output_modes(panel, choices, slices, letters):
 
 
 def test_widgets_and_parameters_follow_each_other(panel):
-    import SliceInterpolation as module
+    from SliceInterpolationMRML.parameters import Factor
 
     loadTiny(panel)
     ui, node = panel.ui, panel._parameterNode
@@ -155,8 +159,8 @@ def test_widgets_and_parameters_follow_each_other(panel):
     assert node.method == "cubic"
     assert "Cubic" in ui.methodLabel.text
     ui.factorComboBox.currentIndex = 2
-    assert node.factor == module.Factor.X4
-    node.factor = module.Factor.X3
+    assert node.factor == Factor.X4
+    node.factor = Factor.X3
     assert ui.factorComboBox.currentText == "x3"
     ui.forceCheckBox.checked = True
     assert node.force is True
