@@ -7,13 +7,13 @@ BIN := $(VENV)/bin
 # The CPU build of torch where there is one: a plain install would bring gigabytes of GPU libraries.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test lint benchmark score train clean
+.PHONY: demo test lint benchmark score screenshots train clean
 
 demo: $(VENV)/.installed
 	$(BIN)/slice-interpolation demo --output-dir $(OUTPUT) $(if $(INPUT),--input "$(INPUT)")
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -24,6 +24,9 @@ benchmark: $(VENV)/.installed-test
 
 score: $(VENV)/.installed-test
 	$(BIN)/python Testing/Benchmarks/score_methods.py --data $(DATA)
+
+screenshots: $(VENV)/.installed-test
+	$(BIN)/python Testing/Desktop/screenshots.py
 
 train: $(VENV)/.installed-test
 	$(BIN)/python -m SliceInterpolationTrainerLib --data $(DATA) --output runs/flow-refine

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# Test processes run side by side, one thread each; before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from SliceInterpolationLib.phantom import Hematoma, head_phantom
