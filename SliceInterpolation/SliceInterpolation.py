@@ -518,14 +518,15 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             _say(self.ui.noiseLabel, job.result["summary"])
             self._shownNodes["noise"] = job.result["nodes"]
             said = said[-1:]
-        elif self._parameterNode:
-            self._parameterNode.resultVolume = job.result
-            if self._parameterNode.outputMode != OutputMode.INTERPOLATED:
-                self._parameterNode.denoisedVolume = job.result
+        else:
+            node = self._parameterNode or self.logic.getParameterNode()  # the user may be in another module
+            node.resultVolume = job.result
+            if node.outputMode != OutputMode.INTERPOLATED:
+                node.denoisedVolume = job.result
         _say(self.ui.statusLabel, "\n".join(said))
-        if job.kind == "interpolate":
+        if job.kind == "interpolate" and self._parameterNode:
             with slicer.util.tryWithErrorDisplay(_("The result cannot be shown.")):
-                if self._parameterNode and self._parameterNode.showComparison:
+                if self._parameterNode.showComparison:
                     self._compare(job.inputNode, job.result)
                 else:
                     slicer.util.setSliceViewerLayers(background=job.result)

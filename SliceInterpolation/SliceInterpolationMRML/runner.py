@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 DONE, REFUSED, FAILED, CANCELLED = "done", "refused", "failed", "cancelled"
-POLL_MS = 100
+POLL_MS = 50
 _MODULE_FOLDER = Path(__file__).resolve().parent.parent
 _EXIT_STATES = {0: DONE, 2: REFUSED, 3: CANCELLED}
 
@@ -79,7 +79,7 @@ class Run:
         options: dict[str, Any] = {"start_new_session": True}  # so that the whole tree can be ended
         if os.name == "nt":
             options = {"creationflags": subprocess.CREATE_NO_WINDOW}
-        environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
         try:
             with open(self.folder / "stdout.txt", "wb") as out, open(self.folder / "stderr.txt", "wb") as err:
                 self._process = self._launch(

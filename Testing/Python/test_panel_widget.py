@@ -270,10 +270,16 @@ def test_leaving_the_module_in_the_middle(panel):
     loadTiny(panel)
     choose(panel, method="cubic", showComparison=False)
     panel.ui.applyButton.click()
+    shown = [
+        node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    ]
     panel.exit()
     finish(panel)
     assert panel.logic.job.state == "done"
+    now = [node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+    assert now == shown  # views are left alone while the user is elsewhere
     panel.enter()
+    assert panel._parameterNode.resultVolume is panel.logic.job.result
     assert panel.ui.applyButton.text == "Interpolate"
     assert panel.logic.job.result is not None
 
