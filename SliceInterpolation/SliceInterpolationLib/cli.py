@@ -96,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     command = add("noise", _noise, "write residual and noise-SD maps, a table per slice and a picture")
     add_input(command)
     command.add_argument("--output-dir", required=True, metavar="DIR")
+    command.add_argument(
+        "--result", metavar="FILE", help="INPUT interpolated: its noise beside that of INPUT"
+    )
     add_method(command)
 
     command = add("trust", _trust, "compare predictions of withheld slices with linear, cubic and flow")
@@ -135,7 +138,9 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
         check_writable(options.uncertainty)
         targets.append(Path(options.uncertainty).absolute())
     if Path(options.input).absolute() in targets or len(set(targets)) < len(targets):
-        raise InputError("Input, output and uncertainty must be different files; the scan is never overwritten.")
+        raise InputError(
+            "Input, output and uncertainty must be different files; the scan is never overwritten."
+        )
     volumes, remarks = read_volumes(options.input, options.series)
     for volume in volumes:
         check_storable(volume, suffix)
@@ -195,14 +200,15 @@ def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .io import read_volume
+    from .io import read_file, read_volume
     from .noise import analyze_noise, write_noise_report
 
     volume, remarks = read_volume(options.input, options.series)
     report = analyze_noise(volume, options.method, options.device, reporter)
     for remark in [*remarks, *report.remarks]:
         reporter.message(remark)
-    paths, text = write_noise_report(volume, report, Path(options.output_dir))
+    result = read_file(options.result) if options.result else None
+    paths, text = write_noise_report(volume, report, Path(options.output_dir), result)
     reporter.message(text)
     reporter.result([str(path) for path in paths], blobs=report.blobs)
 

@@ -10,7 +10,7 @@ import numpy as np
 from .interpolation import interpolate
 from .io import read_volume, write_volume
 from .measure import COLUMNS, measure
-from .noise import analyze_noise, noise_alternation, write_noise_report
+from .noise import analyze_noise, noise_alternation, noise_by_slice, write_noise_report
 from .phantom import head_phantom
 from .pictures import compare_picture
 from .progress import Reporter
@@ -63,7 +63,7 @@ def run_demo(folder: Path, scan: str | None, device: str, reporter: Reporter) ->
         )
     )
     noise = analyze_noise(volume, device=device, progress=reporter)
-    more, noise_text = write_noise_report(volume, noise, folder / "noise")
+    more, noise_text = write_noise_report(volume, noise, folder / "noise", result.volume)
     paths += more
     report = trust(volume, device=device, progress=reporter)
     (folder / "trust.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n")
@@ -77,8 +77,14 @@ def run_demo(folder: Path, scan: str | None, device: str, reporter: Reporter) ->
     lines += ["", "Noise", noise_text]
     lines.append(
         "Noise alternation from slice to slice: "
-        f"original {noise_alternation(volume):.3f}, interpolated {noise_alternation(result.volume):.3f}, "
-        f"denoised {noise_alternation(denoised.volume):.3f}"
+        + ", ".join(
+            f"{name} {noise_alternation(noise_by_slice(one)):.3f}"
+            for name, one in (
+                ("original", volume),
+                ("interpolated", result.volume),
+                ("denoised", denoised.volume),
+            )
+        )
     )
     if labels is not None:
         mask = Volume(labels, volume.spacing, volume.origin, slice_axis="k", units="label")

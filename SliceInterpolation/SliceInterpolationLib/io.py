@@ -155,7 +155,9 @@ def check_writable(path: str | Path) -> str:
 def check_storable(volume: Volume, suffix: str) -> None:
     """InputError where a format cannot hold the geometry of a volume."""
     if volume.is_sheared and suffix.startswith(".nii"):
-        raise InputError("A stack with gantry tilt cannot be stored faithfully as NIfTI; write .nrrd instead.")
+        raise InputError(
+            "A stack with gantry tilt cannot be stored faithfully as NIfTI; write .nrrd instead."
+        )
 
 
 def _suffix(path: Path) -> str:

@@ -111,26 +111,41 @@ def noise_by_slice(volume: Volume) -> list[dict[str, Any]]:
     return rows
 
 
-def noise_alternation(volume: Volume, rows: list[dict[str, Any]] | None = None) -> float:
+def noise_alternation(rows: list[dict[str, Any]]) -> float:
     """How much the noise goes up and down from slice to slice: 0 for none, 0.3 where every second has 30% less.
 
-    The median over the inner slices of |n[k] - (n[k-1] + n[k+1]) / 2| / mean noise, which ignores slow changes
-    along the head. NaN for fewer than 3 slices with tissue. rows: of `noise_by_slice`, where they are at hand.
+    rows: of `noise_by_slice`. The median over the inner slices of |n[k] - (n[k-1] + n[k+1]) / 2| / mean noise,
+    which ignores slow changes along the head. NaN for fewer than 3 slices with tissue.
     """
-    noise = np.array([row["noise"] for row in rows or noise_by_slice(volume)])
+    noise = np.array([row["noise"] for row in rows])
     step = np.abs(noise[1:-1] - 0.5 * (noise[:-2] + noise[2:]))
     mean = np.nanmean(noise) if np.isfinite(noise).any() else float("nan")
     return float(np.nanmedian(step) / mean) if np.isfinite(step).any() and mean > 0 else float("nan")
 
 
-def write_noise_report(volume: Volume, report: NoiseReport, folder: Path) -> tuple[list[Path], str]:
-    """Write maps, table and, where matplotlib is installed, the picture; returns the paths and a summary."""
+def noise_before_and_after(scan: Volume, result: Volume | None = None) -> list[dict[str, Any]]:
+    """Rows of `noise_by_slice` of a scan and of its result, each with `volume` ("scan", "result") and position."""
+    rows = []
+    for which, volume in (("scan", scan), ("result", result)):
+        for row in noise_by_slice(volume) if volume is not None else ():
+            rows.append({"volume": which, "position_mm": row["slice"] * volume.slice_spacing, **row})
+    return rows
+
+
+def write_noise_report(
+    volume: Volume, report: NoiseReport, folder: Path, result: Volume | None = None
+) -> tuple[list[Path], str]:
+    """Write maps, tables and, where matplotlib is installed, the picture; returns the paths and a summary.
+
+    result: `volume` interpolated; its noise stands beside that of the scan in before-and-after.csv.
+    """
     from .pictures import noise_picture
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = write_volume(report.residual, folder / "residual.nrrd")
     paths += write_volume(report.noise_sd, folder / "noise-sd.nrrd")
     paths.append(write_csv(folder / "noise.csv", report.rows))
+    paths.append(write_csv(folder / "before-and-after.csv", noise_before_and_after(volume, result)))
     try:
         paths.append(noise_picture(volume, report, folder / "noise.png"))
         text = ""

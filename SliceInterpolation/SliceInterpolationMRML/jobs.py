@@ -37,7 +37,8 @@ class Job:
     """One command line run on a volume node.
 
     kind: a name for the panel. arguments: the command, in which "{input}" and "{folder}" stand for the exchange
-    file of the input and the temporary folder. collect: gets the folder and the outcome, puts the result into the
+    file of the input and the temporary folder. moreNodes: further volumes by the word that stands for their file.
+    collect: gets the folder and the outcome, puts the result into the
     scene and returns it. onProgress gets each dict of progress, onFinished this job when it is over.
 
     Afterwards: `state` ("done", "refused", "failed" or "cancelled"), `message` for the user, `remarks`, `result`.
@@ -51,8 +52,10 @@ class Job:
         collect: Callable[[Path, Outcome], Any],
         onProgress: Callable[[dict[str, Any]], None] | None = None,
         onFinished: Callable[[Job], None] | None = None,
+        moreNodes: dict[str, Any] | None = None,
     ):
         self.kind, self.inputNode = kind, inputNode
+        self._moreNodes = moreNodes or {}
         self.state, self.message, self.result = "", "", None
         self.remarks: list[str] = []
         self.seconds = 0.0
@@ -66,11 +69,11 @@ class Job:
     def start(self) -> Job:
         """Write the input and start the process. Raises InputError or RunError where that is impossible."""
         try:
-            volume = volumeFromNode(self.inputNode)
             self._inputId = self.inputNode.GetID()
-            path = self._run.folder / "input.nrrd"
-            write_volume(volume, path)
-            words = {"input": str(path), "folder": str(self._run.folder)}
+            words = {"folder": str(self._run.folder)}
+            for word, node in {"input": self.inputNode, **self._moreNodes}.items():
+                words[word] = str(self._run.folder / f"{word}.nrrd")
+                write_volume(volumeFromNode(node), words[word])
             self._observeScene()
             self._run.start([argument.format_map(words) for argument in self._arguments])
         except Exception:
@@ -230,12 +233,15 @@ def noiseJob(inputNode, resultNode=None, method: str = "default", device: str = 
     def collect(folder: Path, outcome: Outcome):
         from .noiseDisplay import showNoiseFolder
 
-        nodes = showNoiseFolder(inputNode, folder / "noise", _present(resultNode))
+        nodes = showNoiseFolder(inputNode, folder / "noise")
         return {"nodes": nodes, "summary": outcome.remarks[-1] if outcome.remarks else ""}
 
-    arguments = ["noise", "{input}", "--output-dir", "{folder}/noise", "--method", method]
+    arguments = ["noise", "{input}", "--output-dir", "{folder}/noise", "--method", method, "--device", device]
+    moreNodes = {"result": resultNode} if _present(resultNode) else {}
+    if moreNodes:
+        arguments += ["--result", "{result}"]
     return Job(
-        "noise", inputNode, [*arguments, "--device", device, "--progress", "json"], collect, **callbacks
+        "noise", inputNode, [*arguments, "--progress", "json"], collect, moreNodes=moreNodes, **callbacks
     )
 
 

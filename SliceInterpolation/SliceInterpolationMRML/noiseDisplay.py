@@ -10,7 +10,7 @@ import slicer
 import vtk
 
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.noise import noise_alternation, noise_by_slice
+from SliceInterpolationLib.noise import noise_alternation
 from SliceInterpolationLib.volume import Volume
 
 from .nodes import PREFIX, nodeFromVolume, placeInFolderOf, volumeFromNode
@@ -89,12 +89,16 @@ def addLegend(node, title: str):
 
 
 def showNoise(
-    scanNode, residual: Volume, noiseSd: Volume, rows: list[dict[str, Any]], resultNode=None
+    scanNode,
+    residual: Volume,
+    noiseSd: Volume,
+    rows: list[dict[str, Any]],
+    beforeAndAfter: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Put a noise analysis of a scan into the scene; `SliceInterpolationLib.noise.analyze_noise` makes it.
 
-    rows: one dict an inner slice. resultNode: its noise, slice by slice, and the alternation from slice to slice
-    come beside those of the scan. Returns the nodes "residual", "noiseSd", "table", "plot", "alternationTable"
+    rows: one dict an inner slice. beforeAndAfter: of `noise_before_and_after`, the noise of every slice of the scan
+    and, where there is one, of its result. Returns the nodes "residual", "noiseSd", "table", "plot", "alternationTable"
     and "alternationPlot".
     """
     name = scanNode.GetName()
@@ -110,19 +114,18 @@ def showNoise(
     table = tableFromRows(counted, f"{name} noise by slice", referenceNode=scanNode)
     chart = plot(table, f"{name} noise SD", ("noise_acquired", "noise_predicted"), "slice", "noise SD (HU)")
     placeInFolderOf(chart, scanNode)
-    alternation = showAlternation(scanNode, resultNode)
+    alternation = showAlternation(scanNode, beforeAndAfter)
     return {"residual": residualNode, "noiseSd": noiseNode, "table": table, "plot": chart, **alternation}
 
 
-def showNoiseFolder(scanNode, folder: str | Path, resultNode=None) -> dict[str, Any]:
+def showNoiseFolder(scanNode, folder: str | Path) -> dict[str, Any]:
     """As `showNoise`, from the files that the command `noise INPUT --output-dir FOLDER` wrote."""
     from SliceInterpolationLib.io import read_file
 
     folder = Path(folder)
-    rows = readCsv(folder / "noise.csv")
-    return showNoise(
-        scanNode, read_file(folder / "residual.nrrd"), read_file(folder / "noise-sd.nrrd"), rows, resultNode
-    )
+    residual, noiseSd = read_file(folder / "residual.nrrd"), read_file(folder / "noise-sd.nrrd")
+    rows, beforeAndAfter = (readCsv(folder / name) for name in ("noise.csv", "before-and-after.csv"))
+    return showNoise(scanNode, residual, noiseSd, rows, beforeAndAfter)
 
 
 def readCsv(path: str | Path) -> list[dict[str, Any]]:
@@ -133,36 +136,33 @@ def readCsv(path: str | Path) -> list[dict[str, Any]]:
         return [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def showAlternation(scanNode, resultNode=None) -> dict[str, Any]:
+def showAlternation(scanNode, beforeAndAfter: list[dict[str, Any]]) -> dict[str, Any]:
     """Noise of every slice of a scan and of its result: a table, a plot over the position, and one figure each.
 
-    The figure, `noise_alternation`, is 0 where the noise does not go up and down from slice to slice; it stands in
-    the attributes "SliceInterpolation.AlternationBefore" and "...After" of the table.
+    beforeAndAfter: of `SliceInterpolationLib.noise.noise_before_and_after`. The figure, `noise_alternation`, is 0
+    where the noise does not go up and down from slice to slice; it stands in the attributes
+    "SliceInterpolation.AlternationBefore" and "...After" of the table.
     """
-    parts = [("scan", volumeFromNode(scanNode))]
-    if resultNode is not None:
-        parts.append(("result", volumeFromNode(resultNode)))
-    rows, alternation = [], {}
-    for which, volume in parts:
-        found = noise_by_slice(volume)
-        alternation[which] = noise_alternation(volume, found)
-        for row in found:
-            rows.append(
-                {
-                    "position_mm": row["slice"] * volume.slice_spacing,
-                    **{other: row["noise"] if other == which else None for other, _ in parts},
-                    "volume": which,
-                    "slice": row["slice"] + 1,
-                    "provenance": row["provenance"],
-                }
-            )
+    parts = [which for which in ("scan", "result") if any(row["volume"] == which for row in beforeAndAfter)]
+    alternation = {
+        which: noise_alternation([row for row in beforeAndAfter if row["volume"] == which]) for which in parts
+    }
+    rows = [
+        {
+            "position_mm": row["position_mm"],
+            **{which: row["noise"] if row["volume"] == which else None for which in parts},
+            "volume": row["volume"],
+            "slice": int(row["slice"]) + 1,
+            "provenance": row["provenance"],
+        }
+        for row in beforeAndAfter
+    ]
     name = scanNode.GetName()
     table = tableFromRows(rows, f"{name} noise before and after", referenceNode=scanNode)
     for which, attribute in (("scan", "AlternationBefore"), ("result", "AlternationAfter")):
         if which in alternation:
             table.SetAttribute(PREFIX + attribute, f"{alternation[which]:.4f}")
-    columns = [which for which, _ in parts]
-    chart = plot(table, f"{name} noise by position", columns, "position_mm", "noise SD (HU)")
+    chart = plot(table, f"{name} noise by position", parts, "position_mm", "noise SD (HU)")
     placeInFolderOf(chart, scanNode)
     return {"alternationTable": table, "alternationPlot": chart}
 

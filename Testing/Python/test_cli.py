@@ -142,7 +142,9 @@ def test_dicom_runs_become_files(scans, tmp_path):
     folder = scans / "dicom" / "head_ge_human_tilt_irregular"
     assert run("interpolate", folder, tmp_path / "head.nrrd", "--method", "linear") == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["head-run1.nrrd", "head-run2.nrrd"]
-    assert run("interpolate", folder, tmp_path / "head.nii.gz", "--method", "linear") == 2  # NIfTI has no shear
+    assert (
+        run("interpolate", folder, tmp_path / "head.nii.gz", "--method", "linear") == 2
+    )  # NIfTI has no shear
     assert len(list(tmp_path.iterdir())) == 2
     first, _ = read_volume(tmp_path / "head-run1.nrrd")
     assert first.is_sheared
@@ -189,7 +191,7 @@ def test_demo_on_the_phantom(tmp_path, capsys):
     expected = {
         "original.nrrd", "interpolated.nrrd", "denoised.nrrd", "uncertainty.nrrd", "hematoma.nrrd", "compare.png",
         "trust.json", "measurements.csv", "noise/residual.nrrd", "noise/noise-sd.nrrd", "noise/noise.csv",
-        "noise/noise.png",
+        "noise/noise.png", "noise/before-and-after.csv",
     }  # fmt: skip
     assert written == expected
     assert all((folder / name).stat().st_size for name in expected)

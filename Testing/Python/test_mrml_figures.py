@@ -97,9 +97,8 @@ def test_diverging_colors_are_symmetric_about_zero(core, scan):  # noqa: F811
 
 def test_noise_nodes(core, scan, volume, tmp_path):  # noqa: F811
     report = analyze_noise(volume, "linear")
-    write_noise_report(volume, report, tmp_path / "noise")
-    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
-    made = noiseDisplay.showNoiseFolder(scan, tmp_path / "noise", result)
+    write_noise_report(volume, report, tmp_path / "noise", interpolate(volume, 2, "linear").volume)
+    made = noiseDisplay.showNoiseFolder(scan, tmp_path / "noise")
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["residual"]), report.residual.array)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["noiseSd"]), report.noise_sd.array)
     display = made["residual"].GetDisplayNode()
