@@ -272,17 +272,22 @@ def _demo(options: argparse.Namespace, reporter: Reporter) -> None:
 
 
 class _cancel_on_signals:
-    """Turns SIGTERM (how a desktop cancels) into `Cancelled` for a while; SIGINT already raises."""
+    """Turns SIGINT (Ctrl-C) and SIGTERM (how a desktop cancels) into `Cancelled` for a while.
+
+    SIGINT is taken as well because a process that a shell started in the background inherits it as ignored.
+    """
 
     def __enter__(self) -> None:
-        try:
-            self._previous = signal.signal(signal.SIGTERM, self._cancel)
-        except ValueError:  # not in the main thread
-            self._previous = None
+        self._previous = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._previous[number] = signal.signal(number, self._cancel)
+            except ValueError:  # not in the main thread
+                return
 
     def __exit__(self, *exception: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+        for number, previous in self._previous.items():
+            signal.signal(number, previous or signal.SIG_DFL)
 
     @staticmethod
     def _cancel(number: int, frame: object) -> None:

@@ -10,12 +10,13 @@ import importlib.util
 from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
 
 from SliceInterpolationLib.errors import SliceInterpolationError
 from SliceInterpolationLib.interpolators import CLASSICAL
 
 TORCH_REQUIREMENT = ">=2.1"
-_OFFLINE = (
+_OFFLINE = _(
     "On a computer without network, copy a wheel of torch there and run "
     "'PythonSlicer -m pip install --no-index --find-links FOLDER torch'."
 )
@@ -38,20 +39,20 @@ def torchVersion() -> str | None:
     try:
         return importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
-        return "of unknown version"
+        return _("of unknown version")
 
 
 def torchStateText() -> str:
     """One sentence for the panel."""
     version = torchVersion()
     if version:
-        return f"PyTorch {version} is installed."
+        return _("PyTorch {version} is installed.").format(version=version)
     if importlib.util.find_spec("PyTorchUtils") is None:
-        return (
+        return _(
             "PyTorch is not installed, nor is its extension: install the extension PyTorch in the Extensions "
             "Manager and restart Slicer. Linear and cubic interpolation work without."
         )
-    return "PyTorch is not installed yet. Linear and cubic interpolation work without."
+    return _("PyTorch is not installed yet. Linear and cubic interpolation work without.")
 
 
 def canAskForTorch() -> bool:
@@ -72,7 +73,7 @@ def ensureTorch(askAgain: bool = False) -> None:
         raise DependencyError(torchStateText()) from None
     if "torch" in _declined and not askAgain:
         raise DependencyError(
-            "PyTorch is not installed: press 'Install PyTorch', or choose the method linear or cubic."
+            _("PyTorch is not installed: press 'Install PyTorch', or choose the method linear or cubic.")
         )
     try:
         installed = PyTorchUtils.PyTorchUtilsLogic().installTorch(
@@ -80,12 +81,14 @@ def ensureTorch(askAgain: bool = False) -> None:
         )
     except Exception as error:
         raise DependencyError(
-            f"PyTorch could not be installed ({error}). Check the network connection and try again. {_OFFLINE}"
+            _(
+                "PyTorch could not be installed ({error}). Check the network connection and try again. {offline}"
+            ).format(error=error, offline=_OFFLINE)
         ) from error
     importlib.invalidate_caches()
     if installed is None and not torchVersion():
         _declined.add("torch")
-        raise DependencyError("PyTorch was not installed; the methods linear and cubic work without it.")
+        raise DependencyError(_("PyTorch was not installed; the methods linear and cubic work without it."))
     _declined.discard("torch")
 
 
@@ -99,18 +102,22 @@ def ensurePackages(requirements: Path) -> None:
         try:
             packaging.pip_ensure(packaging.load_requirements(requirements), requester="SliceInterpolation")
         except RuntimeError as error:
-            raise DependencyError(f"Packages are missing ({error}).") from error
+            raise DependencyError(_("Packages are missing ({error}).").format(error=error)) from error
         return
     missing = missingRequirements(requirements)
     if not missing:
         return
     names = " ".join(missing)
     if names in _declined or not slicer.util.confirmOkCancelDisplay(
-        f"This needs further Python packages, which will be downloaded: {names}. Install them?",
+        _("This needs further Python packages, which will be downloaded: {names}. Install them?").format(
+            names=names
+        ),
         windowTitle="SliceInterpolation",
     ):
         _declined.add(names)
-        raise DependencyError(f"Packages are missing: {names}. Restart Slicer to be asked again.")
+        raise DependencyError(
+            _("Packages are missing: {names}. Restart Slicer to be asked again.").format(names=names)
+        )
     slicer.util.pip_install(missing)
     importlib.invalidate_caches()
 
