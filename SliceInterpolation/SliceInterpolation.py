@@ -805,7 +805,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         volume = volumeFromNode(job.inputNode)
         if options["axis"] != "auto":
             volume = volume.along(options["axis"])
-        factor = int(job.result.GetAttribute("SliceInterpolation.Factor") or 1)
+        factor = volumeFromNode(job.result).history[-1]["factor"]
         key, rate = measuredRate(
             volume, factor, options["method"], options["outputMode"], job.remarks, job.seconds
         )

@@ -10,8 +10,9 @@ Importing this package needs numpy, SciPy and SimpleITK; torch is imported when 
 __version__ = "0.1.0"
 
 from .errors import Cancelled, InputError, SliceInterpolationError
+from .files import read_volume, read_volumes, write_volume
 from .interpolation import Result, interpolate
-from .io import read_volume, read_volumes, write_volume
+from .request import Request
 from .volume import ACQUIRED, DENOISED, SYNTHESIZED, Volume
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "SYNTHESIZED",
     "Cancelled",
     "InputError",
+    "Request",
     "Result",
     "SliceInterpolationError",
     "Volume",

@@ -16,7 +16,10 @@ from . import __version__
 from .device import tune_process
 from .errors import Cancelled, InputError
 from .progress import MODES, Reporter
-from .tables import measure_table, trust_table, write_csv
+from .request import Request
+
+PREDICTION_OPTIONS = ("method", "axis", "device", "units")
+"""The options of commands that predict slices of a scan without making a volume of it."""
 
 DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 3
 
@@ -63,27 +66,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("input", metavar="INPUT", help="volume file or DICOM folder")
         command.add_argument("--series", help="SeriesInstanceUID, where a folder holds several series")
 
-    def add_method(command: argparse.ArgumentParser) -> None:
-        command.add_argument(
-            "--method",
-            default="default",
-            help="default (bundled network), a model, or nearest, linear, cubic, bspline, flow",
-        )
-        command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-
     command = add("interpolate", _interpolate, "put new slices between the acquired ones")
     add_input(command)
     command.add_argument("output", metavar="OUTPUT", help=".nrrd, .nii.gz, .nii or .mha")
-    command.add_argument("--factor", default="2", help="2, 3, ... or isotropic")
-    add_method(command)
-    command.add_argument(
-        "--output-mode", choices=("interpolated", "denoised", "denoise-only"), default="interpolated"
-    )
-    command.add_argument("--strength", type=float, default=0.5, help="of denoising, 0 to 1")
-    command.add_argument("--axis", choices=("auto", "i", "j", "k"), default="auto", help="slice axis")
-    command.add_argument(
-        "--force", action="store_true", help="interpolate in spite of a refusal that allows it"
-    )
+    Request.add_arguments(command)
     command.add_argument("--uncertainty", metavar="FILE", help="also write the predicted error SD")
     command.add_argument("--compress", action="store_true", help="write compressed (slower)")
 
@@ -99,12 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--result", metavar="FILE", help="INPUT interpolated: its noise beside that of INPUT"
     )
-    add_method(command)
+    Request.add_arguments(command, PREDICTION_OPTIONS)
 
     command = add("trust", _trust, "compare predictions of withheld slices with linear, cubic and flow")
     add_input(command)
     command.add_argument("--output", metavar="JSON")
-    add_method(command)
+    Request.add_arguments(command, PREDICTION_OPTIONS)
 
     command = add("measure", _measure, "measure segments on the scan and on its result")
     add_input(command)
@@ -129,9 +115,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .files import check_storable, check_writable, read_volumes, write_volume
     from .interpolation import interpolate
-    from .io import check_storable, check_writable, read_volumes, write_volume
 
+    request = Request.from_options(options)
     suffix = check_writable(options.output)
     targets = [Path(options.output).absolute()]
     if options.uncertainty:
@@ -149,18 +136,7 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
         for remark in remarks:
             reporter.message(remark)
         remarks = []
-        result = interpolate(
-            volume,
-            factor=options.factor,
-            method=options.method,
-            output_mode=options.output_mode,
-            strength=options.strength,
-            axis=options.axis,
-            device=options.device,
-            force=options.force,
-            uncertainty=bool(options.uncertainty),
-            progress=reporter,
-        )
+        result = interpolate(volume, request, uncertainty=bool(options.uncertainty), progress=reporter)
         for remark in [f"Device: {result.device}", *result.remarks]:
             reporter.message(remark)
         reporter.message(_summary(volume, result.volume))
@@ -180,7 +156,7 @@ def _summary(volume, made) -> str:
     return (
         f"{volume.slice_count} slices at {volume.slice_spacing:.4g} mm -> {made.slice_count} at "
         f"{made.slice_spacing:.4g} mm ({made.provenance.count('S')} synthesized, "
-        f"{made.provenance.count('D')} denoised), method {made.header['Method']}"
+        f"{made.provenance.count('D')} denoised), method {made.history[-1]['method']}"
     )
 
 
@@ -189,8 +165,8 @@ def _numbered(path: str, suffix: str, run: str) -> Path:
 
 
 def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .io import read_volume
-    from .pictures import compare_picture
+    from .files import read_volume
+    from .reports.pictures import compare_picture
 
     original, _ = read_volume(options.input)
     result, _ = read_volume(options.result)
@@ -200,11 +176,12 @@ def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .io import read_file, read_volume
-    from .noise import analyze_noise, write_noise_report
+    from .files import read_file, read_volume
+    from .reports.noise import analyze_noise, write_noise_report
 
+    request = Request.from_options(options)
     volume, remarks = read_volume(options.input, options.series)
-    report = analyze_noise(volume, options.method, options.device, reporter)
+    report = analyze_noise(volume, request, progress=reporter)
     for remark in [*remarks, *report.remarks]:
         reporter.message(remark)
     result = read_file(options.result) if options.result else None
@@ -214,11 +191,12 @@ def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .io import read_volume
-    from .trust import trust
+    from .files import read_volume
+    from .reports.trust import trust, trust_table
 
+    request = Request.from_options(options)
     volume, remarks = read_volume(options.input, options.series)
-    report = trust(volume, options.method, device=options.device, progress=reporter)
+    report = trust(volume, request, progress=reporter)
     for remark in [*remarks, *report.remarks]:
         reporter.message(remark)
     reporter.message(trust_table(report))
@@ -231,8 +209,9 @@ def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .io import read_file, read_volume
-    from .measure import COLUMNS, measure, read_segmentation
+    from .files import read_file, read_volume
+    from .reports.measure import COLUMNS, measure, measure_table, read_segmentation
+    from .reports.tables import write_csv
 
     volume, remarks = read_volume(options.input, options.series)
     for remark in remarks:

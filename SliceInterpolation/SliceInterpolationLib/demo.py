@@ -7,25 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from .files import read_volume, write_volume
 from .interpolation import interpolate
-from .io import read_volume, write_volume
-from .measure import COLUMNS, measure
-from .noise import analyze_noise, noise_alternation, noise_by_slice, write_noise_report
-from .phantom import head_phantom
-from .pictures import compare_picture
+from .phantom import phantom_volume
 from .progress import Reporter
-from .tables import measure_table, trust_table, write_csv
-from .trust import trust
+from .reports.measure import COLUMNS, measure, measure_table
+from .reports.noise import analyze_noise, noise_alternation, noise_by_slice, write_noise_report
+from .reports.pictures import compare_picture
+from .reports.tables import write_csv
+from .reports.trust import trust, trust_table
 from .volume import Volume
-
-
-def phantom_volume(**options) -> tuple[Volume, np.ndarray, float]:
-    """The synthetic head: its volume, the labelmap of its hematoma, and the true hematoma volume in mL."""
-    phantom = head_phantom(**options)
-    volume = Volume(
-        phantom.image, phantom.spacing, phantom.origin, units="HU", slice_thickness=phantom.slice_thickness
-    )
-    return volume, phantom.mask, phantom.hematoma_ml
 
 
 def run_demo(folder: Path, scan: str | None, device: str, reporter: Reporter) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .interpolators.base import Interpolator, SliceStack
-from .volume import DENOISED
+from .interpolators.base import Interpolator
+from .stack import SliceStack
+from .volume import AIR_LIMIT_HU, DENOISED
 
 _STRUCTURE_MM = 3.0
 """Differences that persist over this distance are structure (a small bleed, a calcification), not noise."""
@@ -28,7 +29,7 @@ def denoised_slices(
     for number in range(1, len(stack) - 1):
         acquired = stack.image(number)
         residual = acquired - next(predictions)
-        body = stack.hu(number) > -500.0
+        body = stack.hu(number) > AIR_LIMIT_HU
         explained = (1.0 - structure_gain(residual, body, stack.pixel)) * residual
         yield acquired - np.float32(strength) * explained, DENOISED
     yield stack.slices[-1], ""

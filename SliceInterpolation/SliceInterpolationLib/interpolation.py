@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,15 +13,13 @@ from .checks import check_interpolatable
 from .denoising import denoised_slices
 from .device import choose_device
 from .errors import InputError
-from .interpolators import METHODS, Interpolator, SliceStack, create
-from .volume import ACQUIRED, DENOISED, SYNTHESIZED, Volume
+from .interpolators import METHODS, Interpolator, create
+from .progress import Progress
+from .request import ISOTROPIC, Request
+from .stack import SliceStack
+from .volume import SYNTHESIZED, Volume
 
-OUTPUT_MODES = ("interpolated", "denoised", "denoise-only")
-DEFAULT_STRENGTH = 0.5
 _GAP_TOLERANCE = 1.5  # a gap this many times beyond the trained range is still bridged, with a warning
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, slices done, slices in all); it may raise `Cancelled` to stop the work."""
 
 
 @dataclass
@@ -37,29 +34,23 @@ class Result:
 
 def interpolate(
     volume: Volume,
-    factor: int | str = 2,
-    method: str = "default",
-    output_mode: str = "interpolated",
-    strength: float = DEFAULT_STRENGTH,
-    axis: str = "auto",
-    device: str = "auto",
-    force: bool = False,
+    request: Request | None = None,
+    *,
     uncertainty: bool = False,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Result:
     """Put factor - 1 new slices between any two neighboring slices of a volume.
 
     N slices at spacing s become (N - 1) * factor + 1 at s / factor, with the same origin and direction. The
     input is never changed, and in the mode "interpolated" its slices are in the result bit by bit.
 
-    factor: 2, 3, ... or "isotropic" (the integer that brings slices nearest to the pixel spacing).
-    method: "default", a model of the catalogue, or nearest, linear, cubic, bspline, flow.
-    output_mode: "interpolated"; "denoised" (acquired slices are replaced by denoised ones, except the two ends);
-    "denoise-only" (the same, without new slices). strength: of the denoising, 0 to 1.
-    axis: "auto" (the largest spacing), "i", "j" or "k". device: "auto", "cpu", "cuda" or "cuda:N".
+    request, options: what is asked for; options are fields of `Request` and override those of `request`.
+    Output modes: "interpolated"; "denoised" (the given slices are replaced by denoised ones, except the two ends);
+    "denoise-only" (the same, without new slices).
     uncertainty: also return the SD of the error, in the units of the volume, that the network predicts.
-    Raises InputError where the volume or an argument does not fit; `force` overrides what it may. Raises
-    Cancelled when `progress` does.
+    Raises InputError where the volume or an option does not fit; `force` overrides what it may. Raises Cancelled
+    when `progress` does.
 
     Example::
 
@@ -67,26 +58,42 @@ def interpolate(
         result = interpolate(volume, factor=2)
         write_volume(result.volume, "head-x2.nrrd")
     """
+    request = replace(request or Request(), **options)
     remarks: list[str] = []
-    volume = volume if axis == "auto" else volume.along(axis)
-    check_interpolatable(volume, force)
-    factor = check_options(volume, factor, output_mode, strength, remarks)
-    model = None if method in METHODS else find_model_or_explain(method)
+    volume = as_requested(volume, request, remarks)
+    check_interpolatable(volume, request.force)
+    factor = factor_for(volume, request, remarks)
+    model = None if request.method in METHODS else find_model_or_explain(request.method)
     if model is not None:
-        check_gap(volume, model, factor, force, remarks)
-    device, reason = ("cpu", "CPU") if method in METHODS and method != "flow" else choose_device(device)
-    interpolator = create(method, device, remarks.append)
-    if volume.units != "HU":
-        remarks.append("No HU scale: percentiles 1 and 99 stand for -100 and 200 HU inside the method.")
+        check_gap(volume, model, request, factor, remarks)
+    if request.method in METHODS and request.method != "flow":
+        device, reason = "cpu", "CPU"
+    else:
+        device, reason = choose_device(request.device)
+    interpolator = create(request.method, device, remarks.append)
     progress = progress or (lambda stage, done, total: None)
     interpolator.progress = progress
-    out, errors, provenance = _interleave(
-        volume, interpolator, factor, output_mode, strength, uncertainty, progress
+    out, errors, provenance = _interleave(volume, interpolator, request, factor, uncertainty, progress)
+    made = volume.refined(
+        out, factor, provenance, history=(*volume.history, run_record(volume, request, factor, model))
     )
-    made = volume.refined(out, factor, provenance)
-    made.header = {**volume.header, **describe(interpolator.name, model, factor, output_mode, strength)}
-    errors = None if errors is None else volume.refined(errors, factor, provenance)
-    return Result(made, errors, reason, remarks)
+    return Result(made, None if errors is None else made.with_map(errors), reason, remarks)
+
+
+def as_requested(volume: Volume, request: Request, remarks: list[str]) -> Volume:
+    """The volume along the axis and in the units that are asked for; says so where the units are only guessed."""
+    if request.axis != "auto":
+        volume = volume.along(request.axis)
+    if request.units != "auto":
+        volume = replace(volume, units=request.units, units_guessed=False)
+    elif volume.units_guessed:
+        seen = "it holds air" if volume.units == "HU" else "it holds neither air nor negative whole numbers"
+        remarks.append(
+            f"The scan does not say its units; {volume.units} is assumed, since {seen}. Use --units to say it."
+        )
+    if volume.units != "HU":
+        remarks.append("No HU scale: percentiles 1 and 99 stand for -100 and 200 HU inside the method.")
+    return volume
 
 
 def find_model_or_explain(method: str) -> Model:
@@ -97,63 +104,56 @@ def find_model_or_explain(method: str) -> Model:
         raise InputError(f"{error} Methods without weights: {', '.join(METHODS)}.") from None
 
 
-def check_options(
-    volume: Volume, factor: int | str, output_mode: str, strength: float, remarks: list[str]
-) -> int:
-    """The factor as a number; InputError for options that do not fit the volume or each other."""
-    if output_mode not in OUTPUT_MODES:
-        raise InputError(f"There is no output mode '{output_mode}'; use {', '.join(OUTPUT_MODES)}.")
-    if not 0 <= strength <= 1:
-        raise InputError(f"The denoising strength must lie between 0 and 1, not {strength:g}.")
-    if output_mode != "interpolated" and volume.slice_count < 3:
+def factor_for(volume: Volume, request: Request, remarks: list[str]) -> int:
+    """The factor as a number, 1 for "denoise-only"; InputError where the volume has too few slices for the mode."""
+    if request.output_mode != "interpolated" and volume.slice_count < 3:
         raise InputError("Denoising predicts a slice from both its neighbors and needs at least 3 slices.")
-    if output_mode == "denoise-only":
+    if request.output_mode == "denoise-only":
         return 1
-    if factor == "isotropic":
-        factor = max(2, volume.isotropic_factor)
-        spacing = volume.slice_spacing / factor
-        remarks.append(f"Isotropic: factor {factor}, slices at {spacing:.3g} mm.")
-    elif isinstance(factor, str) and factor.isdigit():
-        factor = int(factor)
-    if not isinstance(factor, (int, np.integer)) or factor < 2:
-        raise InputError(f"The factor must be a whole number from 2 on or 'isotropic', not '{factor}'.")
-    return int(factor)
+    if request.factor != ISOTROPIC:
+        return int(request.factor)
+    factor = max(2, volume.isotropic_factor)
+    remarks.append(f"Isotropic: factor {factor}, slices at {volume.slice_spacing / factor:.3g} mm.")
+    return factor
 
 
-def check_gap(volume: Volume, model: Model, factor: int, force: bool, remarks: list[str]) -> None:
-    """Compare the slice distance with what the model was trained for; far beyond it InputError unless forced."""
+def check_gap(volume: Volume, model: Model, request: Request, factor: int, remarks: list[str]) -> None:
+    """Compare the gaps that are bridged with what the model was trained for; far beyond it InputError unless forced.
+
+    Between two slices the gap is their distance; a denoised slice is predicted across twice of it.
+    """
     low, high = model.gap_mm
-    gap = volume.slice_distance if factor > 1 else 2 * volume.slice_distance
     trained = f"the range {low:g} to {high:g} mm that '{model.name}' was trained for"
-    if gap > _GAP_TOLERANCE * high and not force:
-        raise InputError(
-            f"Slices {gap:.3g} mm apart lie far beyond {trained}; use --method flow or cubic, or --force."
-        )
-    if volume.units == "HU" and not low <= gap <= high:
-        remarks.append(
-            f"Warning: a distance of {gap:.3g} mm lies outside of {trained}; compare with flow and cubic "
-            "by the trust check."
-        )
+    bridged = {}
+    if factor > 1:
+        bridged["Slices"] = volume.slice_distance
+    if request.output_mode != "interpolated":
+        bridged["Denoising bridges slices"] = 2 * volume.slice_distance
+    for what, gap in bridged.items():
+        if gap > _GAP_TOLERANCE * high and not request.force:
+            raise InputError(
+                f"{what} {gap:.3g} mm apart lie far beyond {trained}; use --method flow or cubic, or --force."
+            )
+        if volume.units == "HU" and not low <= gap <= high:
+            remarks.append(
+                f"Warning: {what[0].lower() + what[1:]} {gap:.3g} mm apart, outside of {trained}; compare with flow "
+                "and cubic by the trust check."
+            )
 
 
-def describe(
-    method: str, model: Model | None, factor: int, output_mode: str, strength: float
-) -> dict[str, str]:
-    """How a result was made, as text entries for its header."""
-    header = {"Method": method, "Factor": str(factor), "OutputMode": output_mode, "Version": __version__}
+def run_record(volume: Volume, request: Request, factor: int, model: Model | None) -> dict[str, Any]:
+    """What a run was, for the history of its result: the request with what followed from it, as plain values."""
+    record = {**request.as_dict(), "factor": factor, "axis": volume.slice_axis, "units": volume.units}
     if model is not None:
-        header["ModelSHA256"] = model_hash(model)
-    if output_mode != "interpolated":
-        header["Strength"] = f"{strength:g}"
-    return header
+        record.update(method=model.name, model_sha256=model_hash(model))
+    return {**record, "slices": volume.slice_count, "version": __version__}
 
 
 def _interleave(
     volume: Volume,
     interpolator: Interpolator,
+    request: Request,
     factor: int,
-    output_mode: str,
-    strength: float,
     uncertainty: bool,
     progress: Progress,
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
@@ -165,32 +165,28 @@ def _interleave(
         new_slices = interpolator.synthesize_with_uncertainty(stack, between)
     else:
         new_slices = ((image, None) for image in interpolator.synthesize(stack, between))
-    kept = (
-        _acquired(stack) if output_mode == "interpolated" else denoised_slices(stack, interpolator, strength)
-    )
+    if request.output_mode == "interpolated":
+        kept = ((image, "") for image in stack.slices)
+    else:
+        kept = denoised_slices(stack, interpolator, request.strength)
     out = volume.empty_refined(factor)
     errors = np.zeros(out.shape, dtype=np.float32) if uncertainty else None
-    out_slices = np.moveaxis(out, 2 - "ijk".index(volume.slice_axis), 0)
+    out_slices = volume.as_slices(out)
     letters = []
-    progress(output_mode, 0, total)
+    progress(request.output_mode, 0, total)
     for number in range(total):
         if number % factor:
             image, sd = next(new_slices)
             letter = SYNTHESIZED
             if errors is not None:
-                np.moveaxis(errors, 2 - "ijk".index(volume.slice_axis), 0)[number] = sd
+                volume.as_slices(errors)[number] = sd
         else:
             image, letter = next(kept)
             letter = letter or volume.provenance[number // factor]
         store(image, out_slices[number])
         letters.append(letter)
-        progress(output_mode, number + 1, total)
+        progress(request.output_mode, number + 1, total)
     return out, errors, "".join(letters)
-
-
-def _acquired(stack: SliceStack) -> Iterator[tuple[np.ndarray, str]]:
-    for image in stack.slices:
-        yield image, ""
 
 
 def store(image: np.ndarray, target: np.ndarray) -> None:
@@ -199,6 +195,3 @@ def store(image: np.ndarray, target: np.ndarray) -> None:
         limits = np.iinfo(target.dtype)
         image = np.clip(np.rint(image), limits.min, limits.max)
     target[...] = image
-
-
-__all__ = ["ACQUIRED", "DENOISED", "OUTPUT_MODES", "SYNTHESIZED", "Result", "interpolate"]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any, TextIO
+from typing import Any, Callable, TextIO
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, slices done, slices in all); it may raise `Cancelled` to stop the work."""
 
 MODES = ("bar", "json", "none")
 _BAR_WIDTH = 30

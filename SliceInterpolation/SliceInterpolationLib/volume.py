@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
 
-ACQUIRED, SYNTHESIZED, DENOISED, UNKNOWN = "A", "S", "D", "?"
-"""Provenance of a slice, one letter a slice in headers and reports."""
+ACQUIRED, SYNTHESIZED, DENOISED, MAP, UNKNOWN = "A", "S", "D", "M", "?"
+"""Provenance of a slice, one letter a slice in headers and reports. A slice is called acquired only where that is
+known: by the scanner's DICOM header or by our own; what a bare file holds may have been made by anything."""
 
 PROVENANCE_NAMES = {
     ACQUIRED: "acquired",
     SYNTHESIZED: "synthesized",
     DENOISED: "denoised",
-    UNKNOWN: "unknown",
+    MAP: "computed map",
+    UNKNOWN: "origin unknown",
+}
+_DESCRIPTIONS = {
+    ACQUIRED: "acquired slice {}",
+    SYNTHESIZED: "synthesized, between {} and {}",
+    DENOISED: "denoised slice {}",
+    MAP: "computed map, slice {}",
+    UNKNOWN: "slice {}, origin unknown",
 }
 AXES = "ijk"
+UNITS = ("HU", "arbitrary", "label")
+AIR_LIMIT_HU = -500.0
+"""What is below is air, what is above the patient (or the table): halfway between air and water."""
+
 NEAR_ISOTROPIC = 1.5
 """Slices closer than this many pixels count as near-isotropic: there is hardly anything to gain."""
+
+GRID_TOLERANCE_MM = 1e-2
+"""Grids whose voxels lie no farther apart than this are the same: what rounding in file headers does."""
 
 
 @dataclass
@@ -31,9 +48,11 @@ class Volume:
     spacing, origin: mm along i, j, k and LPS position of voxel (0, 0, 0).
     direction: (3, 3), columns are the unit vectors of i, j and k in LPS; they need not be orthogonal.
     slice_axis: "i", "j" or "k", the axis along which the slices follow each other.
-    provenance: one letter a slice (`ACQUIRED`, `SYNTHESIZED`, `DENOISED`).
-    units: "HU", or "arbitrary" where intensities have no fixed meaning (MR).
+    provenance: one letter a slice, see `ACQUIRED` and its fellows; `UNKNOWN` where nothing is said.
+    units: "HU", "arbitrary" where intensities have no fixed meaning (MR), "label" for labelmaps; guessed where nothing
+    is said, and units_guessed tells so.
     slice_thickness: mm, None where it is not known.
+    history: one dict a run that made this volume, the latest last (see `interpolation.interpolate`).
     header: further text entries that belong to the file.
     """
 
@@ -45,8 +64,9 @@ class Volume:
     provenance: str = ""
     units: str | None = None
     slice_thickness: float | None = None
+    history: tuple[dict[str, Any], ...] = ()
     header: dict[str, str] = field(default_factory=dict)
-    owner: object = field(default=None, repr=False, compare=False)  # keeps borrowed memory alive
+    units_guessed: bool = False
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3:
@@ -59,11 +79,13 @@ class Volume:
             self.slice_axis = AXES[2 - int(np.argmax(self.spacing[::-1]))]
         if self.slice_axis not in AXES:
             raise InputError(f"The slice axis must be i, j or k, not '{self.slice_axis}'.")
-        self.provenance = self.provenance or ACQUIRED * self.slice_count
+        self.provenance = self.provenance or UNKNOWN * self.slice_count
         if len(self.provenance) != self.slice_count:
             raise ValueError(f"{len(self.provenance)} provenance letters for {self.slice_count} slices")
         if self.units is None:
-            self.units = guess_units(self.array)
+            self.units, self.units_guessed = guess_units(self.array), True
+        if self.units not in UNITS:
+            raise InputError(f"The units of a volume are {', '.join(UNITS)}, not '{self.units}'.")
 
     @property
     def _ijk(self) -> int:
@@ -72,7 +94,15 @@ class Volume:
     @property
     def slices(self) -> np.ndarray:
         """The slice stack, a view of shape (slices, rows, columns)."""
-        return np.moveaxis(self.array, 2 - self._ijk, 0)
+        return self.as_slices(self.array)
+
+    def as_slices(self, array: np.ndarray) -> np.ndarray:
+        """Any (k, j, i) array of this grid, or of one refined along its slices, as (slices, rows, columns); a view."""
+        return np.moveaxis(array, 2 - self._ijk, 0)
+
+    def from_slices(self, stack: np.ndarray) -> np.ndarray:
+        """The way back: (slices, rows, columns) as (k, j, i); a view."""
+        return np.moveaxis(stack, 0, 2 - self._ijk)
 
     @property
     def slice_count(self) -> int:
@@ -124,53 +154,71 @@ class Volume:
     def describe_slice(self, number: int) -> str:
         """What slice `number` (from 0) is, in the words of the display: slices are counted from 1 there.
 
-        "acquired slice 12", or "synthesized, between 12 and 13" in the numbering of the acquired slices.
+        "acquired slice 12", or "synthesized, between 12 and 13" in the numbering of the slices that were given.
         """
-        letter = self.provenance[number]
-        acquired_before = sum(one != SYNTHESIZED for one in self.provenance[: number + 1])
-        if letter == SYNTHESIZED:
-            return f"synthesized, between {acquired_before} and {acquired_before + 1}"
-        return f"{PROVENANCE_NAMES[letter]} slice {acquired_before}"
+        given_before = sum(one != SYNTHESIZED for one in self.provenance[: number + 1])
+        return _DESCRIPTIONS[self.provenance[number]].format(given_before, given_before + 1)
 
     def along(self, axis: str) -> Volume:
-        """The same voxels sliced along another axis; all slices count as acquired there."""
+        """The same voxels sliced along another axis.
+
+        There a slice is acquired only where all slices of this axis are; else it crosses made and given ones.
+        """
         if axis == self.slice_axis:
             return self
-        return replace(self, slice_axis=axis, provenance="", slice_thickness=None)
+        if axis not in AXES:
+            raise InputError(f"The slice axis must be i, j or k, not '{axis}'.")
+        letters = set(self.provenance)
+        letter = letters.pop() if len(letters) == 1 else UNKNOWN
+        count = self.array.shape[2 - AXES.index(axis)]
+        letter = letter if letter in (ACQUIRED, MAP) else UNKNOWN
+        return replace(self, slice_axis=axis, provenance=letter * count, slice_thickness=None)
 
-    def empty_refined(self, factor: int) -> np.ndarray:
+    def empty_refined(self, factor: int, dtype: np.dtype | type | None = None) -> np.ndarray:
         """An uninitialized array for `refined`: N slices become (N - 1) * factor + 1."""
         shape = list(self.array.shape)
         shape[2 - self._ijk] = (self.slice_count - 1) * factor + 1
-        return np.empty(shape, dtype=self.array.dtype)
+        return np.empty(shape, dtype=dtype or self.array.dtype)
 
-    def refined(self, array: np.ndarray, factor: int, provenance: str) -> Volume:
-        """The volume of `array` at spacing / factor: same origin, same direction, same slice axis."""
+    def refined(self, array: np.ndarray, factor: int, provenance: str, **changes: Any) -> Volume:
+        """The volume of `array` at spacing / factor: same origin, same direction, same slice axis.
+
+        changes: further fields that differ, such as history.
+        """
         spacing = list(self.spacing)
         spacing[self._ijk] /= factor
-        return replace(self, array=array, spacing=tuple(spacing), provenance=provenance, owner=None)
+        return replace(self, array=array, spacing=tuple(spacing), provenance=provenance, **changes)
 
-    def with_array(
-        self, array: np.ndarray, provenance: str | None = None, units: str | None = None
-    ) -> Volume:
-        """Other values on the same grid."""
-        return replace(
-            self,
-            array=array,
-            provenance=provenance or self.provenance,
-            units=units or self.units,
-            owner=None,
-        )
+    def with_map(self, array: np.ndarray) -> Volume:
+        """A map of computed values on the same grid (residual, noise SD, predicted error), none of it an image."""
+        return replace(self, array=array, provenance=MAP * self.slice_count)
+
+    def same_grid(self, other: Volume, tolerance_mm: float = GRID_TOLERANCE_MM) -> bool:
+        """Whether the voxels of another volume lie at the same places, as far as all 8 corners tell."""
+        return self.array.shape == other.array.shape and _grids_agree(self, other, tolerance_mm)
+
+    def refinement_of(self, scan: Volume, tolerance_mm: float = GRID_TOLERANCE_MM) -> int:
+        """The factor by which `scan` was interpolated to get the grid of this volume, 1 for the same grid.
+
+        Raises InputError where this is not the grid of `scan` refined along its slice axis: size, spacing of slices
+        and pixels, origin and direction must all agree.
+        """
+        own = self.along(scan.slice_axis)  # equal spacings would let a result choose another axis for itself
+        factor = round(scan.slice_spacing / own.slice_spacing) if own.slice_spacing > 0 else 0
+        refined = list(scan.array.shape)
+        refined[2 - scan._ijk] = (scan.slice_count - 1) * factor + 1
+        if factor >= 1 and own.array.shape == tuple(refined) and _grids_agree(scan, own, tolerance_mm):
+            return factor
+        raise InputError("The result does not belong to this scan: its grid is not the scan's grid refined.")
 
     @classmethod
-    def from_sitk(cls, image: sitk.Image, **attributes) -> Volume:
-        """Borrow the voxels of a scalar 3-D image, without a copy."""
+    def from_sitk(cls, image: sitk.Image, **attributes: Any) -> Volume:
+        """The voxels of a scalar 3-D image without a copy; the array keeps the memory of the image alive."""
         return cls(
-            sitk.GetArrayViewFromImage(image),
+            np.asarray(_Voxels(image)),
             image.GetSpacing(),
             image.GetOrigin(),
             np.reshape(image.GetDirection(), (3, 3)),
-            owner=image,
             **attributes,
         )
 
@@ -183,6 +231,30 @@ class Volume:
         return image
 
 
+class _Voxels:
+    """The buffer of an image for NumPy, which keeps this object, and so the image, as long as any view lives."""
+
+    def __init__(self, image: sitk.Image):
+        self._image = image
+        self.__array_interface__ = sitk.GetArrayViewFromImage(image).__array_interface__
+
+
+def _grids_agree(one: Volume, other: Volume, tolerance_mm: float) -> bool:
+    """Whether the first and last voxels along every axis lie at the same places; sizes may differ along an axis."""
+    for corner in np.ndindex(2, 2, 2):
+        places = [
+            (volume.affine @ (*(np.array(corner) * (np.array(volume.array.shape[::-1]) - 1)), 1.0))[:3]
+            for volume in (one, other)
+        ]
+        if not np.allclose(*places, rtol=0, atol=tolerance_mm):
+            return False
+    return True
+
+
 def guess_units(array: np.ndarray) -> str:
-    """HU where a volume holds air (-500 and below), which no other modality has; else arbitrary units."""
-    return "HU" if float(array.min()) <= -500 else "arbitrary"
+    """HU where a volume holds air (-500 and below), or whole numbers below zero (fat): neither is usual in MR.
+
+    A CT of which the skull was stripped can look like anything; say what the units are where you know.
+    """
+    low = float(array.min()) if array.size else 0.0
+    return "HU" if low <= AIR_LIMIT_HU or (array.dtype.kind == "i" and low < 0) else "arbitrary"

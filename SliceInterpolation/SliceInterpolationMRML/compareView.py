@@ -190,7 +190,9 @@ class CompareView(VTKObservationMixin):
         original, result = volumeFromNode(self._original), volumeFromNode(self._result)
         factor = round(original.slice_spacing / result.along(original.slice_axis).slice_spacing)
         if factor > 1:
-            original = interpolate(original, factor, "linear", axis=original.slice_axis, force=True).volume
+            original = interpolate(
+                original, factor=factor, method="linear", axis=original.slice_axis, force=True
+            ).volume
         if original.array.shape != result.array.shape:
             raise InputError(
                 "The result is not on the refined grid of the original; nothing to compare with."
@@ -202,7 +204,7 @@ class CompareView(VTKObservationMixin):
     def _difference(self):
         linear = volumeFromNode(self._madeNode("linear"))
         result = volumeFromNode(self._result)
-        volume = result.with_array(result.array.astype(np.float32) - linear.array)
+        volume = result.with_map(result.array.astype(np.float32) - linear.array)
         node = nodeFromVolume(volume, f"{self._result.GetName()} minus linear")
         placeLikeReference(node, self._original)
         # A quarter of the window of the scan: what the eye can see there, and not the far larger values at bone.

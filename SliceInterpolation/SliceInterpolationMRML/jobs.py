@@ -17,7 +17,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.io import read_file, write_volume
+from SliceInterpolationLib.files import read_file, write_volume
 
 from .nodes import nodeFromVolume, placeLikeReference, updateNodeFromVolume, volumeFromNode
 from .plan import inPanelWords

@@ -13,13 +13,12 @@ import numpy as np
 import slicer
 
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.measure import (
+from SliceInterpolationLib.reports.measure import (
     COLUMNS,
     HEMORRHAGE_HU,
     MARGIN_MM,
     abc2,
     carry_over,
-    factor_between,
     measure_segment,
     threshold_near,
 )
@@ -45,7 +44,7 @@ def measureSegments(
     marginMm: float = MARGIN_MM,
     keepEdits: bool = False,
 ) -> list[dict[str, Any]]:
-    """Figures of segments, a row for each segment and grid; the columns are `SliceInterpolationLib.measure.COLUMNS`.
+    """Figures of segments, a row for each segment and grid; columns: `reports.measure.COLUMNS`.
 
     "acquired": the segment on the grid of the scan. With `resultNode`, the scan interpolated, also "interpolated":
     carried over by its shape, and "interpolated, LOW to HIGH HU within ... mm": thresholded anew near the segment.
@@ -163,7 +162,7 @@ def _onResult(
     """The rows on the result grid: carried over by shape, and thresholded anew."""
     axis = volume.slice_axis
     result = volumeFromNode(resultNode)
-    factor = factor_between(volume, result)
+    factor = result.refinement_of(volume)
     result = result.along(axis)
     quietNode = denoisedNode if denoisedNode is not None else resultNode
     quiet = volumeFromNode(quietNode).along(axis)

@@ -14,14 +14,14 @@ import slicer
 import vtk
 
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.volume import UNKNOWN, Volume
+from SliceInterpolationLib.files.sidecar import attributes_from, entries_of, letters_for
+from SliceInterpolationLib.volume import Volume
 
 PREFIX = "SliceInterpolation."
 ORIGINAL_ROLE = "SliceInterpolation.Original"
 """Node reference from a result to the scan that it was made of."""
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
-_GEOMETRY_KEYS = ("SliceAxis", "SliceProvenance", "Units", "SliceThickness")
 
 
 def volumeFromNode(node) -> Volume:
@@ -38,22 +38,8 @@ def volumeFromNode(node) -> Volume:
     array = _voxels(node)
     spacing, origin, direction = _geometry(node)
     own = sliceAttributes(node)
-    axis = own.get("SliceAxis")
-    thickness = own.get("SliceThickness")
-    volume = Volume(
-        array,
-        spacing,
-        origin,
-        direction,
-        slice_axis=axis if axis in ("i", "j", "k") else None,
-        units=own.get("Units"),
-        slice_thickness=float(thickness) if thickness else None,
-        header={key: value for key, value in own.items() if key not in _GEOMETRY_KEYS},
-        owner=node,
-    )
-    letters = own.get("SliceProvenance", volume.provenance)
-    # A node that was cropped or resampled keeps its attributes: which of its slices are which is lost then.
-    volume.provenance = letters if len(letters) == volume.slice_count else UNKNOWN * volume.slice_count
+    volume = Volume(array, spacing, origin, direction, **attributes_from(own))
+    volume.provenance = letters_for(volume, own)
     return volume
 
 
@@ -112,10 +98,7 @@ def setSliceAttributes(node, volume: Volume) -> None:
     for name in node.GetAttributeNames() or ():
         if name.startswith(PREFIX):
             node.RemoveAttribute(name)
-    own = {"SliceAxis": volume.slice_axis, "SliceProvenance": volume.provenance, "Units": volume.units}
-    if volume.slice_thickness:
-        own["SliceThickness"] = f"{volume.slice_thickness:g}"
-    for key, value in {**own, **volume.header}.items():
+    for key, value in entries_of(volume).items():
         node.SetAttribute(PREFIX + key, value)
 
 

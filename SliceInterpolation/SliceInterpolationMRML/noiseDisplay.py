@@ -10,7 +10,7 @@ import slicer
 import vtk
 
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.noise import noise_alternation
+from SliceInterpolationLib.reports.noise import noise_alternation
 from SliceInterpolationLib.volume import Volume
 
 from .nodes import PREFIX, nodeFromVolume, placeInFolderOf, volumeFromNode
@@ -95,7 +95,7 @@ def showNoise(
     rows: list[dict[str, Any]],
     beforeAndAfter: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Put a noise analysis of a scan into the scene; `SliceInterpolationLib.noise.analyze_noise` makes it.
+    """Put a noise analysis of a scan into the scene; `SliceInterpolationLib.reports.noise.analyze_noise` makes it.
 
     rows: one dict an inner slice. beforeAndAfter: of `noise_before_and_after`, the noise of every slice of the scan
     and, where there is one, of its result. Returns the nodes "residual", "noiseSd", "table", "plot", "alternationTable"
@@ -120,7 +120,7 @@ def showNoise(
 
 def showNoiseFolder(scanNode, folder: str | Path) -> dict[str, Any]:
     """As `showNoise`, from the files that the command `noise INPUT --output-dir FOLDER` wrote."""
-    from SliceInterpolationLib.io import read_file
+    from SliceInterpolationLib.files import read_file
 
     folder = Path(folder)
     residual, noiseSd = read_file(folder / "residual.nrrd"), read_file(folder / "noise-sd.nrrd")
@@ -139,7 +139,7 @@ def readCsv(path: str | Path) -> list[dict[str, Any]]:
 def showAlternation(scanNode, beforeAndAfter: list[dict[str, Any]]) -> dict[str, Any]:
     """Noise of every slice of a scan and of its result: a table, a plot over the position, and one figure each.
 
-    beforeAndAfter: of `SliceInterpolationLib.noise.noise_before_and_after`. The figure, `noise_alternation`, is 0
+    beforeAndAfter: of `reports.noise.noise_before_and_after`. The figure, `noise_alternation`, is 0
     where the noise does not go up and down from slice to slice; it stands in the attributes
     "SliceInterpolation.AlternationBefore" and "...After" of the table.
     """

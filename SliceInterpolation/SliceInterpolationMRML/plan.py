@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from SliceInterpolationLib.catalogue import Model, list_models
 from SliceInterpolationLib.checks import check_interpolatable
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.interpolation import check_gap, check_options, find_model_or_explain
+from SliceInterpolationLib.interpolation import as_requested, check_gap, factor_for, find_model_or_explain
 from SliceInterpolationLib.interpolators import CLASSICAL, METHODS
+from SliceInterpolationLib.request import Request
 from SliceInterpolationLib.volume import Volume
 
 # Seconds for a megapixel of predicted slices, where this computer has no run of its own to go by.
@@ -65,12 +66,14 @@ def planRun(
     """
     remarks: list[str] = []
     try:
-        if axis != "auto":
-            volume = volume.along(axis)
+        request = Request(
+            factor=factor, method=method, output_mode=outputMode, strength=strength, axis=axis, force=force
+        )
+        volume = as_requested(volume, request, remarks)
         check_interpolatable(volume, force)
-        number = check_options(volume, factor, outputMode, strength, remarks)
+        number = factor_for(volume, request, remarks)
         if method not in METHODS:
-            check_gap(volume, find_model_or_explain(method), number, force, remarks)
+            check_gap(volume, find_model_or_explain(method), request, number, remarks)
     except InputError as error:
         return Plan(inPanelWords(str(error)), problem=True)
     seconds = estimateSeconds(volume, number, method, outputMode, device, rates or {})

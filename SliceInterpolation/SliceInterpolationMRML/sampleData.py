@@ -20,7 +20,7 @@ def loadPhantom(name: str = SAMPLE_NAME, show: bool = True, **options):
 
         scan, hematoma = loadPhantom(size=128, pixel_spacing=1.8, slices=12, slice_spacing=10.0)
     """
-    from SliceInterpolationLib.demo import phantom_volume
+    from SliceInterpolationLib.phantom import phantom_volume
 
     volume, mask, truthMl = phantom_volume(**options)
     volumeNode = nodeFromVolume(volume, name)

@@ -84,7 +84,7 @@ def rowsFromTable(tableNode) -> list[dict[str, Any]]:
 
 def writeTable(tableNode, path: str | Path) -> Path:
     """Write a table node as CSV."""
-    from SliceInterpolationLib.tables import write_csv
+    from SliceInterpolationLib.reports.tables import write_csv
 
     return write_csv(Path(path), rowsFromTable(tableNode))
 

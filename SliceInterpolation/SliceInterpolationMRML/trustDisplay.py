@@ -23,7 +23,7 @@ FIGURES = {
 
 
 def showTrust(scanNode, report: dict[str, Any] | str | Path, figure: str = "psnr_brain") -> dict[str, Any]:
-    """Show a trust report of a scan: what `SliceInterpolationLib.trust` returns `as_dict`, or its JSON file.
+    """Show a trust report of a scan: what `SliceInterpolationLib.reports.trust` returns `as_dict`, or its JSON file.
 
     figure: one of `FIGURES`, for table "bySlice" and the plot "plot": a row for each withheld slice, a column for
     each method. "means" is a table of the mean figures of each method. The verdict is an attribute of both tables

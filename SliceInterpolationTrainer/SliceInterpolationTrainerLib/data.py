@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from SliceInterpolationLib.interpolators.base import percentiles
+from SliceInterpolationLib.stack import percentiles
 
 
 @dataclass

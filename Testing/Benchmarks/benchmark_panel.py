@@ -62,7 +62,7 @@ def _openPanel(size: int, slices: int, method: str):
 
 
 def _write(scan, path: Path) -> Path:
-    from SliceInterpolationLib.io import write_volume
+    from SliceInterpolationLib.files import write_volume
     from SliceInterpolationMRML.nodes import volumeFromNode
 
     write_volume(volumeFromNode(scan), path)

@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def _save_input(source: str | None, path: str) -> tuple[int, ...]:
-    from SliceInterpolationLib.io import read_volume
+    from SliceInterpolationLib.files import read_volume
     from SliceInterpolationLib.phantom import head_phantom
 
     if source:

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "SliceInterpolation
 from SliceInterpolationLib import Volume, interpolate
 from SliceInterpolationLib.catalogue import find_model
 from SliceInterpolationLib.interpolators import METHODS
-from SliceInterpolationLib.measure import HEMORRHAGE_HU, carry_over, measure_segment, threshold_near
 from SliceInterpolationLib.phantom import HeadPhantom, Hematoma, head_phantom
+from SliceInterpolationLib.reports.measure import HEMORRHAGE_HU, carry_over, measure_segment, threshold_near
 
 VOLUMES_ML = (1.0, 5.0, 15.0, 30.0, 60.0)
 SHAPES = ("ellipsoid", "irregular")
@@ -118,12 +118,12 @@ def measure_phantom(phantom: HeadPhantom, methods: list[str]) -> list[dict]:
     add("acquired grid", scan, drawn)
     for method in methods:
         label = method if method in METHODS else find_model(method).name
-        made = interpolate(scan, 2, method, force=True).volume
+        made = interpolate(scan, factor=2, method=method, force=True).volume
         if method == methods[0]:
             add("result grid, carried over", made, carried)
         add(f"result grid, re-thresholded, {label}", made, threshold_near(made, carried), more=False)
         if method != "linear":
-            quiet = interpolate(scan, 2, method, output_mode="denoised", force=True).volume
+            quiet = interpolate(scan, factor=2, method=method, output_mode="denoised", force=True).volume
             name = f"result grid, re-thresholded, {label} denoised"
             add(name, quiet, threshold_near(quiet, carried), more=False)
     cross = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], dtype=bool)

@@ -94,7 +94,7 @@ def _work(name: str, network) -> list[tuple[float, object]]:
     """Pieces of work for one new slice, and how often each is done for it."""
     import torch
 
-    from SliceInterpolationLib.interpolators.cross_view import AcvttInterpolator, SaintInterpolator
+    from SliceInterpolationLib.interpolators.through_plane import AcvttInterpolator, SaintInterpolator
     from SliceInterpolationLib.networks.acvtt import upsample_slices
 
     pair = torch.rand(1, 2, SIDE, SIDE)

@@ -23,10 +23,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "SliceInterpolation"), str(ROOT / "SliceInterpolationTrainer")]
 
-from SliceInterpolationLib.interpolators import SliceStack, create  # noqa: E402
-from SliceInterpolationLib.interpolators.base import percentile_mapping  # noqa: E402
-from SliceInterpolationLib.io import read_file  # noqa: E402
-from SliceInterpolationLib.metrics import BRAIN_WINDOW, SliceTruth  # noqa: E402
+from SliceInterpolationLib.files import read_file  # noqa: E402
+from SliceInterpolationLib.interpolators import create  # noqa: E402
+from SliceInterpolationLib.reports.metrics import BRAIN_WINDOW, SliceTruth  # noqa: E402
+from SliceInterpolationLib.stack import SliceStack, percentile_mapping  # noqa: E402
 
 METHODS = "nearest,linear,cubic,bspline,flow,default"
 FIGURES = {

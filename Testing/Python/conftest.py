@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from SliceInterpolationLib.phantom import Hematoma, head_phantom
-from SliceInterpolationLib.volume import Volume
+from SliceInterpolationLib.volume import ACQUIRED, Volume
 
 SCANS = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -41,7 +41,14 @@ def phantom():
 @pytest.fixture
 def phantom_volume(phantom) -> Volume:
     """The small phantom as a volume."""
-    return Volume(phantom.image, phantom.spacing, phantom.origin, units="HU", slice_thickness=5.0)
+    return Volume(
+        phantom.image,
+        phantom.spacing,
+        phantom.origin,
+        provenance=ACQUIRED * len(phantom.image),
+        units="HU",
+        slice_thickness=5.0,
+    )
 
 
 def moving_ellipse(

@@ -15,18 +15,19 @@ from SliceInterpolationLib import Volume, catalogue, interpolate, read_volume
 from SliceInterpolationLib.cli import BAD_INPUT, DONE, main
 from SliceInterpolationLib.errors import Cancelled, InputError
 from SliceInterpolationLib.intensity import WINDOWS, Window, window_of
-from SliceInterpolationLib.interpolators import NETWORKS, SliceStack, create
-from SliceInterpolationLib.interpolators.cross_view import (
+from SliceInterpolationLib.interpolators import NETWORKS, create
+from SliceInterpolationLib.interpolators.pair import PairInterpolator
+from SliceInterpolationLib.interpolators.through_plane import (
     AcvttInterpolator,
     SaintInterpolator,
     common_factor,
     temporary_array,
 )
-from SliceInterpolationLib.interpolators.pair import PairInterpolator
 from SliceInterpolationLib.networks import ARCHITECTURES, build
 from SliceInterpolationLib.networks.dsi_unet import DSIUNet, composite
 from SliceInterpolationLib.networks.torchscript import TorchScript
-from SliceInterpolationLib.trust import trust
+from SliceInterpolationLib.reports.trust import trust
+from SliceInterpolationLib.stack import SliceStack
 from SliceInterpolationLib.weights import sha256
 from SliceInterpolationTrainerLib.publish import save_weights
 
@@ -257,8 +258,8 @@ def test_method_runs_on_a_scan(models, crop, tmp_path, name):
         assert not np.array_equal(synthesized, before)
         assert not np.array_equal(synthesized, after)
         assert -1200 < synthesized.min() <= synthesized.max() < 4000
-    assert dense.header["Method"] == f"own-{name}"
-    assert dense.header["ModelSHA256"] == catalogue.model_hash(catalogue.find_model(f"own-{name}"))
+    assert dense.history[-1]["method"] == f"own-{name}"
+    assert dense.history[-1]["model_sha256"] == catalogue.model_hash(catalogue.find_model(f"own-{name}"))
 
 
 @pytest.mark.parametrize("name", MIDDLE_ONLY)
@@ -289,7 +290,7 @@ def test_denoising_and_trust_check_work(models, crop, name):
     assert denoised.provenance == "ASDSDSDSDSA"
     assert np.array_equal(denoised.array[0], scan.array[0])
     assert not np.array_equal(denoised.array[2], scan.array[1])
-    report = trust(scan, f"own-{name}", baselines=("linear",), device="cpu")
+    report = trust(scan, method=f"own-{name}", baselines=("linear",), device="cpu")
     assert report.method == f"own-{name}"
     assert {row["slice"] for row in report.rows if row["method"] == report.method} == {1, 2, 3, 4}
     assert all(np.isfinite(row["psnr_hu"]) for row in report.rows)

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from SliceInterpolationLib import Volume, read_volume, write_volume
 from SliceInterpolationLib.cli import main
-from SliceInterpolationLib.pictures import compare_picture
+from SliceInterpolationLib.reports.pictures import compare_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,8 +51,8 @@ def test_interpolate(scan, tmp_path, capsys):
     assert made.array.shape == (47, 128, 128)
     np.testing.assert_array_equal(made.array[::2], scanned.array)
     assert made.provenance == "AS" * 23 + "A"
-    assert made.header["Method"] == "flow-refine"
-    assert len(made.header["ModelSHA256"]) == 64
+    assert made.history[-1]["method"] == "flow-refine"
+    assert len(made.history[-1]["model_sha256"]) == 64
     sd, _ = read_volume(tmp_path / "sd.nrrd")
     assert sd.array[::2].max() == 0
     assert sd.array[1::2].min() >= 0

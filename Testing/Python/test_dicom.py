@@ -162,3 +162,11 @@ def test_real_tilted_irregular_series(scans):
     tilt = np.degrees(np.arcsin(abs(volumes[0].direction[2, 1])))
     assert tilt == pytest.approx(18.5, abs=0.1)
     assert any("jumps by 1.08" in remark for remark in remarks)
+
+
+@pytest.mark.parametrize(
+    ("image_type", "letter"), [(["ORIGINAL", "PRIMARY", "AXIAL"], "A"), (["DERIVED", "SECONDARY"], "?")]
+)
+def test_only_original_images_count_as_acquired(tmp_path, image_type, letter):
+    folder = write_series(tmp_path / "s", [(0, 0, 4.0 * z) for z in range(3)], ImageType=image_type)
+    assert read_volume(folder)[0].provenance == 3 * letter

@@ -12,10 +12,11 @@ from conftest import moving_ellipse
 
 from SliceInterpolationLib import InputError, Volume, interpolate
 from SliceInterpolationLib.catalogue import add_model, bundled_folder, find_model, list_models, remove_model
-from SliceInterpolationLib.interpolators import SliceStack, create
-from SliceInterpolationLib.interpolators.network import FlowRefineInterpolator
+from SliceInterpolationLib.interpolators import create
+from SliceInterpolationLib.interpolators.flow_refine import FlowRefineInterpolator
 from SliceInterpolationLib.networks import build
 from SliceInterpolationLib.networks.flow_refine import FlowRefine, cubic_weights
+from SliceInterpolationLib.stack import SliceStack
 from SliceInterpolationLib.weights import read_weights, sha256
 
 
@@ -146,7 +147,7 @@ def test_user_model_comes_and_goes(model_copy, phantom_volume):
     assert [model.name for model in list_models()][-1] == "mine"
     made, bundled = (interpolate(phantom_volume, method=m).volume for m in ("mine", "default"))
     np.testing.assert_array_equal(made.array, bundled.array)
-    assert made.header["Method"] == "mine"
+    assert made.history[-1]["method"] == "mine"
     with pytest.raises(InputError, match="exists already"):
         add_model(folder)
     remove_model("mine")
@@ -265,8 +266,8 @@ def test_gap_beyond_training(phantom_volume):
 
 def test_real_head(scans):
     """On a validation head the network is better than its own flow prior; acquired slices are exact."""
-    from SliceInterpolationLib.io import read_file
-    from SliceInterpolationLib.trust import trust
+    from SliceInterpolationLib.files import read_file
+    from SliceInterpolationLib.reports.trust import trust
 
     scan = read_file(scans / "head_toshiba_b_2mm_gaps.nii.gz")
     part = Volume(np.ascontiguousarray(scan.array[30:44]), scan.spacing, units="HU")

@@ -17,8 +17,9 @@ HEAVY = {"torch", "skimage", "pydicom", "matplotlib", "safetensors"}
 
 def test_importing_the_library_is_cheap():
     code = (
-        "import sys, SliceInterpolationLib, SliceInterpolationLib.cli, SliceInterpolationLib.trust, "
-        "SliceInterpolationLib.noise, SliceInterpolationLib.measure, SliceInterpolationLib.pictures, "
+        "import sys, SliceInterpolationLib, SliceInterpolationLib.cli, SliceInterpolationLib.reports.trust, "
+        "SliceInterpolationLib.reports.noise, SliceInterpolationLib.reports.measure, "
+        "SliceInterpolationLib.reports.pictures, "
         "SliceInterpolationLib.demo; print(','.join(sys.modules))"
     )
     environment = {"PYTHONPATH": str(ROOT / "SliceInterpolation"), "PATH": ""}

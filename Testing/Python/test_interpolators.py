@@ -12,10 +12,11 @@ from scipy.ndimage import gaussian_filter, map_coordinates, median_filter
 from scipy.ndimage import shift as move
 
 from SliceInterpolationLib import InputError
-from SliceInterpolationLib.interpolators import SliceStack, create
-from SliceInterpolationLib.interpolators.classical import lagrange_weights
-from SliceInterpolationLib.metrics import psnr, windowed
+from SliceInterpolationLib.interpolators import create
+from SliceInterpolationLib.interpolators.cubic import lagrange_weights
 from SliceInterpolationLib.networks.lucas_kanade import _median3, full_flow, symmetric_flow, warp
+from SliceInterpolationLib.reports.metrics import psnr, windowed
+from SliceInterpolationLib.stack import SliceStack
 
 ALL = ("nearest", "linear", "cubic", "bspline", "flow", "default")
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from slicercore import core, slicer, vtk  # noqa: F401
 
 from SliceInterpolationLib import InputError, Volume, interpolate
-from SliceInterpolationLib.measure import COLUMNS, measure
-from SliceInterpolationLib.noise import analyze_noise, write_noise_report
 from SliceInterpolationLib.phantom import Hematoma, head_phantom
-from SliceInterpolationLib.trust import trust
+from SliceInterpolationLib.reports.measure import COLUMNS, measure
+from SliceInterpolationLib.reports.noise import analyze_noise, write_noise_report
+from SliceInterpolationLib.reports.trust import trust
 from SliceInterpolationMRML import measurement, nodes, noiseDisplay, segments, tablesAndPlots, trustDisplay
 
 
@@ -96,8 +97,10 @@ def test_diverging_colors_are_symmetric_about_zero(core, scan):  # noqa: F811
 
 
 def test_noise_nodes(core, scan, volume, tmp_path):  # noqa: F811
-    report = analyze_noise(volume, "linear")
-    write_noise_report(volume, report, tmp_path / "noise", interpolate(volume, 2, "linear").volume)
+    report = analyze_noise(volume, method="linear")
+    write_noise_report(
+        volume, report, tmp_path / "noise", interpolate(volume, factor=2, method="linear").volume
+    )
     made = noiseDisplay.showNoiseFolder(scan, tmp_path / "noise")
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["residual"]), report.residual.array)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["noiseSd"]), report.noise_sd.array)
@@ -166,7 +169,7 @@ def test_region_statistics_refuse_what_holds_nothing(core, scan):  # noqa: F811
 
 
 def test_trust_nodes(core, scan, volume, tmp_path):  # noqa: F811
-    report = trust(volume, "cubic", baselines=("linear", "nearest"))
+    report = trust(volume, method="cubic", baselines=("linear", "nearest"))
     path = tmp_path / "trust.json"
     path.write_text(json.dumps(report.as_dict()))
     made = trustDisplay.showTrust(scan, path)
@@ -181,9 +184,9 @@ def test_trust_nodes(core, scan, volume, tmp_path):  # noqa: F811
 
 
 def test_trust_warnings(core, scan, volume):  # noqa: F811
-    lost = trust(volume, "nearest", baselines=("linear",)).as_dict()
+    lost = trust(volume, method="nearest", baselines=("linear",)).as_dict()
     assert trustDisplay.warnings(lost) == [lost["verdict"]]
-    won = trust(volume, "linear", baselines=("nearest",)).as_dict()
+    won = trust(volume, method="linear", baselines=("nearest",)).as_dict()
     assert trustDisplay.warnings(won) == []
     from SliceInterpolationLib.catalogue import find_model
 
@@ -237,7 +240,7 @@ def test_measurement_on_the_acquired_grid(core, scan, segmentation, volume, phan
 
 
 def test_measurement_on_the_result_grid(core, scan, segmentation, volume, phantom, tmp_path):  # noqa: F811
-    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
+    result = nodes.nodeFromVolume(interpolate(volume, factor=2, method="linear").volume, "scan x2", scan)
     rows = measurement.measureSegments(scan, segmentation, resultNode=result)
     expected = measure(volume, phantom.mask, nodes.volumeFromNode(result))
     assert [row["grid"] for row in rows] == [row["grid"] for row in expected]
@@ -267,18 +270,20 @@ def test_other_slice_axes(core, volume, phantom):  # noqa: F811
     scan = nodes.nodeFromVolume(turned, "turned")
     node = segments.newSegmentation("Segmentation", scan)
     segments.addSegment(node, "hematoma", phantom.mask.transpose(2, 1, 0) > 0, scan)
-    result = nodes.nodeFromVolume(interpolate(turned, 2, "linear").volume, "turned x2", scan)
+    result = nodes.nodeFromVolume(interpolate(turned, factor=2, method="linear").volume, "turned x2", scan)
     rows = measurement.measureSegments(scan, node, resultNode=result)
-    straight = measure(volume, phantom.mask, interpolate(volume, 2, "linear").volume)
+    straight = measure(volume, phantom.mask, interpolate(volume, factor=2, method="linear").volume)
     for row, other in zip(rows, straight):
         for key in ("volume_ml", "surface_volume_ml", "mean_hu", "abc2_ml", "c_mm"):
             assert row[key] == pytest.approx(other[key], rel=1e-6), (row["grid"], key)
 
 
 def test_threshold_on_the_denoised_volume(core, scan, segmentation, volume):  # noqa: F811
-    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
+    result = nodes.nodeFromVolume(interpolate(volume, factor=2, method="linear").volume, "scan x2", scan)
     quietVolume = nodes.volumeFromNode(result)
-    quiet = nodes.nodeFromVolume(quietVolume.with_array(np.zeros_like(quietVolume.array)), "denoised", scan)
+    quiet = nodes.nodeFromVolume(
+        replace(quietVolume, array=np.zeros_like(quietVolume.array)), "denoised", scan
+    )
     rows = measurement.measureSegments(scan, segmentation, resultNode=result, denoisedNode=quiet)
     assert rows[2]["grid"].endswith("3 mm, denoised")
     assert rows[2]["volume_ml"] == 0  # nothing of 40 to 100 HU there
@@ -287,7 +292,7 @@ def test_threshold_on_the_denoised_volume(core, scan, segmentation, volume):  # 
 
 
 def test_segments_on_the_result_can_be_edited(core, scan, segmentation, volume):  # noqa: F811
-    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
+    result = nodes.nodeFromVolume(interpolate(volume, factor=2, method="linear").volume, "scan x2", scan)
     original = measurement.measureSegments(scan, segmentation, resultNode=result)
     carried = measurement.carriedSegmentation(segmentation)
     names = [carried.GetSegmentation().GetNthSegment(number).GetName() for number in range(2)]
@@ -312,7 +317,7 @@ def test_segments_of_one_name_are_told_apart(core, scan, volume, phantom):  # no
     half = mask.copy()
     half[:, : half.shape[1] // 2] = False
     segments.addSegment(node, "hematoma", half, scan)
-    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
+    result = nodes.nodeFromVolume(interpolate(volume, factor=2, method="linear").volume, "scan x2", scan)
     rows = measurement.measureSegments(scan, node, resultNode=result)
     assert len(rows) == 6
     assert rows[4]["voxels"] < rows[1]["voxels"]
@@ -327,7 +332,7 @@ def test_segments_of_a_result_under_a_transform(core, scan, segmentation, volume
     transform.SetMatrixTransformToParent(matrix)
     for node in (scan, segmentation):
         node.SetAndObserveTransformNodeID(transform.GetID())
-    result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", scan)
+    result = nodes.nodeFromVolume(interpolate(volume, factor=2, method="linear").volume, "scan x2", scan)
     rows = measurement.measureSegments(scan, segmentation, resultNode=result)
     assert rows[0]["voxels"] == plain["voxels"]
     assert measurement.carriedSegmentation(segmentation).GetTransformNodeID() == transform.GetID()

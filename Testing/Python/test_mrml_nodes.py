@@ -17,7 +17,7 @@ def tilted(left_handed: bool = False, dtype=np.int16) -> Volume:
     if (np.linalg.det(turn) < 0) != left_handed:
         turn[:, 2] *= -1
     array = (np.arange(5 * 6 * 7).reshape(5, 6, 7) * 10 - 1000).astype(dtype)
-    return Volume(array, (0.5, 0.6, 5.0), (10.0, -20.0, 30.0), turn)
+    return Volume(array, (0.5, 0.6, 5.0), (10.0, -20.0, 30.0), turn, provenance="AAAAA")
 
 
 @pytest.mark.parametrize("left_handed", [False, True])
@@ -60,26 +60,26 @@ def test_the_voxels_are_a_view(core):  # noqa: F811
 
 def test_result_keeps_its_provenance(core):  # noqa: F811
     scan = nodes.nodeFromVolume(tilted(), "scan")
-    result = interpolate(nodes.volumeFromNode(scan), 2, "linear").volume
+    result = interpolate(nodes.volumeFromNode(scan), factor=2, method="linear").volume
     node = nodes.nodeFromVolume(result, "scan x2", scan)
     back = nodes.volumeFromNode(node)
     assert back.provenance == "ASASASASA"
-    assert back.header["Method"] == "linear"
+    assert back.history[-1]["method"] == "linear"
     assert nodes.isResult(node)
     assert not nodes.isResult(scan)
     assert node.GetAttribute("SliceInterpolation.SliceProvenance") == "ASASASASA"
 
 
 def test_provenance_of_a_cropped_node_is_unknown(core):  # noqa: F811
-    node = nodes.nodeFromVolume(interpolate(tilted(), 2, "linear").volume, "x2")
+    node = nodes.nodeFromVolume(interpolate(tilted(), factor=2, method="linear").volume, "x2")
     slicer.util.updateVolumeFromArray(node, slicer.util.arrayFromVolume(node)[2:5].copy())
     assert nodes.volumeFromNode(node).provenance == "???"
 
 
 def test_update_replaces_old_attributes(core):  # noqa: F811
-    node = nodes.nodeFromVolume(interpolate(tilted(), 2, "linear").volume, "x2")
+    node = nodes.nodeFromVolume(interpolate(tilted(), factor=2, method="linear").volume, "x2")
     nodes.updateNodeFromVolume(node, tilted())
-    assert node.GetAttribute("SliceInterpolation.Method") is None
+    assert node.GetAttribute("SliceInterpolation.History") is None
     assert nodes.volumeFromNode(node).provenance == "AAAAA"
 
 
@@ -115,7 +115,9 @@ def test_placed_like_the_reference(core):  # noqa: F811
     folder = core.folder("study")
     item = core.hierarchy.GetItemByDataNode(scan) or core.hierarchy.CreateItem(folder, scan)
     core.hierarchy.SetItemParent(item, folder)
-    made = nodes.nodeFromVolume(interpolate(nodes.volumeFromNode(scan), 2, "linear").volume, "scan x2", scan)
+    made = nodes.nodeFromVolume(
+        interpolate(nodes.volumeFromNode(scan), factor=2, method="linear").volume, "scan x2", scan
+    )
     display = made.GetDisplayNode()
     assert (display.GetWindow(), display.GetLevel(), display.GetAutoWindowLevel()) == (80, 35, 0)
     assert display.GetColorNodeID() == "vtkMRMLColorTableNodeInvertedGrey"

@@ -41,7 +41,9 @@ class Scene:
         self.scan = nodes.nodeFromVolume(volume, "scan")
         self.scan.GetDisplayNode().SetAutoWindowLevel(False)
         self.scan.GetDisplayNode().SetWindowLevel(80, 40)
-        self.result = nodes.nodeFromVolume(interpolate(volume, 2, "linear").volume, "scan x2", self.scan)
+        self.result = nodes.nodeFromVolume(
+            interpolate(volume, factor=2, method="linear").volume, "scan x2", self.scan
+        )
         self.marks = SliceMarks(self.views.get)
         self.compare = CompareView(self.marks, core.applicationLogic)
 

@@ -31,8 +31,8 @@ def run(code: str, tmp_path, **callbacks):
 
 
 def test_a_real_command_tells_progress_and_result(tmp_path):
-    from SliceInterpolationLib.demo import phantom_volume
-    from SliceInterpolationLib.io import read_file, write_volume
+    from SliceInterpolationLib.files import read_file, write_volume
+    from SliceInterpolationLib.phantom import phantom_volume
 
     volume, _, _ = phantom_volume(
         size=48, pixel_spacing=4.8, slices=6, slice_spacing=20.0, slice_thickness=9.0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from SliceInterpolationLib import phantom
 from SliceInterpolationLib.phantom import Hematoma, head_phantom
+from SliceInterpolationLib.phantom.anatomy import anatomy
+from SliceInterpolationLib.phantom.head import BOTTOM_MM
+from SliceInterpolationLib.phantom.hematoma import StarBody
 
 SMALL = {"size": 144, "pixel_spacing": 1.6}
 DEEP = Hematoma(6.0, center_mm=(0.0, 0.0, 20.0), hu=70.0)
@@ -39,7 +41,7 @@ def noise():
 @pytest.mark.parametrize("shape", ["irregular", "ellipsoid"])
 @pytest.mark.parametrize("volume_ml", [0.7, 12.0, 65.0])
 def test_true_volume_is_the_volume_of_the_body(shape, volume_ml):
-    body = phantom._StarBody.of(Hematoma(volume_ml, shape, (0.3, -0.2, 0.1), seed=5))
+    body = StarBody.of(Hematoma(volume_ml, shape, (0.3, -0.2, 0.1), seed=5))
     axis = np.linspace(-body.reach - 0.5, body.reach + 0.5, 130)
     inside = body.level(axis[None, None, :], axis[None, :, None], axis[:, None, None]) < 0
     assert not any(np.take(inside, [0, -1], axis=i).any() for i in range(3))
@@ -48,10 +50,10 @@ def test_true_volume_is_the_volume_of_the_body(shape, volume_ml):
 
 
 def test_irregular_is_star_convex_and_not_an_ellipsoid():
-    ellipsoid = phantom._StarBody.of(Hematoma(shape="ellipsoid"))
+    ellipsoid = StarBody.of(Hematoma(shape="ellipsoid"))
     assert np.ptp(np.linalg.norm((ellipsoid.surface - ellipsoid.center) @ ellipsoid.to_star.T, axis=1)) < 1e-9
     for seed in range(30):
-        body = phantom._StarBody.of(Hematoma(seed=seed))
+        body = StarBody.of(Hematoma(seed=seed))
         radii = np.linalg.norm((body.surface - body.center) @ body.to_star.T, axis=1) / body.r0
         assert 0.3 < radii.min() < 0.9
         assert 1.1 < radii.max() < 1.7
@@ -80,7 +82,7 @@ def test_mask_needs_half_of_a_thick_voxel():
     thick = head_phantom(48, 0.9, slices=8, first_slice_mm=2.5, hematoma=DEEP, noise_hu=0)
     sub = (np.arange(5) - 2) / 5 * 0.9
     fine = ((np.arange(48)[:, None] - 23.5) * 0.9 + sub).ravel()
-    body = phantom._StarBody.of(DEEP)
+    body = StarBody.of(DEEP)
     share = np.zeros((8, 48, 48))
     for k in range(8):
         for z in 2.5 + 5 * k + (np.arange(20) - 9.5) / 4:
@@ -121,7 +123,7 @@ def test_spacing_does_not_move_the_head(plain):
     np.testing.assert_array_equal(finer.image[::2], plain.image[:11])
     assert np.abs(finer.image[1::2].astype(int) - plain.image[:10]).max() > 500  # the base changes quickly
     default = head_phantom(**SMALL, hematoma=None, noise_hu=0, slices=2, slice_spacing=2.5)
-    assert default.origin[2] - 1.25 == plain.origin[2] - 2.5 == phantom.BOTTOM_MM
+    assert default.origin[2] - 1.25 == plain.origin[2] - 2.5 == BOTTOM_MM
 
 
 def test_grid_is_as_asked(plain):
@@ -208,7 +210,7 @@ def test_noise_is_correlated_in_plane_only(noise):
 def test_deterministic_and_seeded():
     grid = {"size": 96, "pixel_spacing": 2.4, "slices": 4, "first_slice_mm": 0.0}
     first = head_phantom(**grid)
-    phantom._anatomy.cache_clear()
+    anatomy.cache_clear()
     again = head_phantom(**grid)
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.mask, again.mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
 from SliceInterpolationLib import InputError, Volume, interpolate, write_volume
-from SliceInterpolationLib.demo import phantom_volume as full_phantom
-from SliceInterpolationLib.masks import body_mask, intracranial_mask
-from SliceInterpolationLib.measure import (
+from SliceInterpolationLib.phantom import Hematoma, head_phantom
+from SliceInterpolationLib.phantom import phantom_volume as full_phantom
+from SliceInterpolationLib.reports.masks import body_mask, intracranial_mask
+from SliceInterpolationLib.reports.measure import (
     abc2,
     carry_over,
     measure,
@@ -21,10 +23,14 @@ from SliceInterpolationLib.measure import (
     read_segmentation,
     threshold_near,
 )
-from SliceInterpolationLib.metrics import SliceTruth, noise_sd, psnr, ssim_map
-from SliceInterpolationLib.noise import analyze_noise, noise_alternation, noise_by_slice, write_noise_report
-from SliceInterpolationLib.phantom import Hematoma, head_phantom
-from SliceInterpolationLib.trust import trust
+from SliceInterpolationLib.reports.metrics import SliceTruth, noise_sd, psnr, ssim_map
+from SliceInterpolationLib.reports.noise import (
+    analyze_noise,
+    noise_alternation,
+    noise_by_slice,
+    write_noise_report,
+)
+from SliceInterpolationLib.reports.trust import trust
 
 
 def test_ssim_agrees_with_scikit_image():
@@ -111,7 +117,7 @@ def test_trust_needs_acquired_slices(phantom_volume):
 def test_noise_maps_find_a_blob(phantom_volume, tmp_path):
     array = phantom_volume.array.copy()
     array[12, 58:66, 70:78] += 60  # only on one slice: nobody else can predict it
-    volume = phantom_volume.with_array(array)
+    volume = replace(phantom_volume, array=array)
     plain, report = (analyze_noise(v, method="flow") for v in (phantom_volume, volume))
     assert report.residual.array[12, 60:64, 72:76].mean() > 40
     assert report.residual.array[[0, -1]].max() == 0
@@ -152,7 +158,7 @@ def test_denoising_keeps_what_only_one_slice_shows():
     volume, _, _ = full_phantom(size=256, pixel_spacing=0.9, slices=9, hematoma=None, noise_hu=4.0)
     array = volume.array.copy()
     array[4, 120:132, 100:112] += 35
-    with_bleed = volume.with_array(array)
+    with_bleed = replace(volume, array=array)
     made = interpolate(with_bleed, output_mode="denoise-only", strength=1.0).volume
     gone = interpolate(volume, output_mode="denoise-only", strength=1.0).volume
     kept = made.array[4, 122:130, 102:110].mean() - gone.array[4, 122:130, 102:110].mean()
@@ -236,7 +242,7 @@ def test_segmentation_files(phantom, phantom_volume, tmp_path):
     write_volume(moved, tmp_path / "moved.nrrd")
     with pytest.raises(InputError, match="grid of the scan"):
         read_segmentation(tmp_path / "moved.nrrd", phantom_volume)
-    write_volume(phantom_volume.with_array(phantom.mask.astype(np.float32)), tmp_path / "float.nrrd")
+    write_volume(replace(phantom_volume, array=phantom.mask.astype(np.float32)), tmp_path / "float.nrrd")
     with pytest.raises(InputError, match="whole numbers"):
         read_segmentation(tmp_path / "float.nrrd", phantom_volume)
     with pytest.raises(InputError, match="empty"):

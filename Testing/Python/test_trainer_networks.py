@@ -18,9 +18,10 @@ from scipy.ndimage import gaussian_filter
 
 from SliceInterpolationLib import catalogue
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.interpolators import SliceStack, create
-from SliceInterpolationLib.interpolators.network import FlowRefineInterpolator
+from SliceInterpolationLib.interpolators import create
+from SliceInterpolationLib.interpolators.flow_refine import FlowRefineInterpolator
 from SliceInterpolationLib.networks import build
+from SliceInterpolationLib.stack import SliceStack
 from SliceInterpolationTrainerLib.data import ExampleSampler, Stack, load_stacks, read_manifest
 from SliceInterpolationTrainerLib.losses import SSIM, WindowL1
 from SliceInterpolationTrainerLib.objective import brain_ssim_loss, reconstruction_loss

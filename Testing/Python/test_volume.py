@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -73,7 +75,7 @@ def test_integers_do_not_wrap_around():
 def test_metal_survives(phantom_volume):
     array = phantom_volume.array.astype(np.int32)
     array[11:13, 60:64, 60:64] = 30000
-    volume = phantom_volume.with_array(array)
+    volume = replace(phantom_volume, array=array)
     made = interpolate(volume).volume
     assert made.array[23, 61:63, 61:63].min() > 25000
 
@@ -96,6 +98,9 @@ def test_isotropic_is_the_nearest_integer_factor():
 
 def test_provenance_and_its_words():
     volume = make_volume("k", np.eye(3))
+    assert volume.describe_slice(1) == "slice 2, origin unknown"
+    assert interpolate(volume, method="linear").volume.provenance == "?S?S?S?S?"
+    volume = replace(volume, provenance="AAAAA")
     made = interpolate(volume, factor=3, method="linear").volume
     assert made.provenance == "ASSASSASSASSA"
     assert made.describe_slice(0) == "acquired slice 1"

@@ -7,8 +7,11 @@ from typing import Callable
 
 from ..catalogue import find_model, list_models
 from ..errors import InputError
-from .base import Interpolator, SliceStack, SliceWise
-from .classical import BSpline, Cubic, Linear, Nearest
+from .base import Interpolator, SliceWise
+from .bspline import BSpline
+from .cubic import Cubic
+from .linear import Linear
+from .nearest import Nearest
 
 CLASSICAL = {method.name: method for method in (Nearest, Linear, Cubic, BSpline)}
 METHODS = (*CLASSICAL, "flow")
@@ -16,7 +19,7 @@ METHODS = (*CLASSICAL, "flow")
 
 _PAIR = ("pair", "PairInterpolator")
 NETWORKS = {
-    "flow-refine": ("network", "FlowRefineInterpolator"),
+    "flow-refine": ("flow_refine", "FlowRefineInterpolator"),
     "dsi-unet": _PAIR,
     "msi-cnn": _PAIR,
     "msi-unet": _PAIR,
@@ -26,8 +29,8 @@ NETWORKS = {
     "rife-style": _PAIR,
     "ifrnet-style": _PAIR,
     "torchscript": _PAIR,
-    "saint": ("cross_view", "SaintInterpolator"),
-    "acvtt": ("cross_view", "AcvttInterpolator"),
+    "saint": ("through_plane", "SaintInterpolator"),
+    "acvtt": ("through_plane", "AcvttInterpolator"),
 }
 """What runs each architecture of `networks.ARCHITECTURES` on a stack: module and class."""
 
@@ -42,7 +45,7 @@ def create(
     if method in CLASSICAL:
         return CLASSICAL[method](report)
     if method == "flow":
-        from .network import Flow
+        from .flow import Flow
 
         return Flow(device, report)
     try:
@@ -55,4 +58,4 @@ def create(
     return getattr(import_module(f".{module}", __name__), adapter)(network, model.name, device, report)
 
 
-__all__ = ["CLASSICAL", "METHODS", "NETWORKS", "Interpolator", "SliceStack", "SliceWise", "create"]
+__all__ = ["CLASSICAL", "METHODS", "NETWORKS", "Interpolator", "SliceWise", "create"]

@@ -10,11 +10,11 @@ import torch
 from ..errors import InputError
 from ..intensity import window_of
 from ..networks.blocks import PairNetwork
-from .base import SliceStack
-from .network import TorchInterpolator
+from ..stack import SliceStack
+from .on_device import OnDeviceSliceWise
 
 
-class PairInterpolator(TorchInterpolator):
+class PairInterpolator(OnDeviceSliceWise):
     """A two-slice network with its weights, continued beyond its intensity window by linear interpolation."""
 
     def __init__(
@@ -38,7 +38,7 @@ class PairInterpolator(TorchInterpolator):
         return super().between(stack, before, t)
 
     def predict(self, slices, stack, t, with_uncertainty):
-        """See `TorchInterpolator.predict`."""
+        """See `OnDeviceSliceWise.predict`."""
         # Without HU a brain window means nothing; the percentiles of the volume stand in for it.
         window = window_of(self.network.intensity if stack.is_hu else "unit", stack.percentiles)
         if not self._told:

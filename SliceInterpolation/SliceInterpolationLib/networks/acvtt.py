@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cross_view import Progress, interpolate_two_views
+from .two_views import Progress, interpolate_two_views
 
 PAPER = (
     "Uhm et al., An Anisotropic Cross-View Texture Transfer with Multi-Reference Non-Local Attention "

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cross_view import Progress, dense_length, interpolate_two_views
+from .two_views import Progress, dense_length, interpolate_two_views
 
 PAPER = "Peng et al., SAINT: Spatially Aware Interpolation NeTwork for Medical Slice Synthesis, CVPR 2020"
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, label
 
-from .device import choose_device
-from .errors import InputError
-from .interpolation import Progress
-from .interpolators import SliceStack, create
-from .io import write_volume
+from ..device import choose_device
+from ..errors import InputError
+from ..files import write_volume
+from ..interpolation import as_requested
+from ..interpolators import create
+from ..progress import Progress
+from ..request import Request
+from ..stack import SliceStack
+from ..volume import Volume
 from .masks import tissue_mask
 from .metrics import noise_sd
-from .tables import noise_summary, write_csv
-from .volume import Volume
+from .tables import write_csv
 
 _MAP_MM = 5.0  # FWHM of the neighborhood that the noise-SD map describes
 _BLOB_HU, _BLOB_MM3 = 15.0, 50.0
@@ -41,22 +44,29 @@ class NoiseReport:
 
 
 def analyze_noise(
-    volume: Volume, method: str = "default", device: str = "auto", progress: Progress | None = None
+    volume: Volume,
+    request: Request | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> NoiseReport:
     """Predict each inner slice from its neighbors and describe the difference.
 
     The residual holds the noise of the acquired slice, the (smaller) noise of the prediction, and structure
-    that the neighbors do not show; the last is why it is looked at. Raises InputError for fewer than 3 slices.
+    that the neighbors do not show; the last is why it is looked at. request, options: as of `interpolate`; method,
+    axis, units and device count. Raises InputError for fewer than 3 slices.
     """
+    request = replace(request or Request(), **options)
+    remarks: list[str] = []
+    volume = as_requested(volume, request, remarks)
     if volume.slice_count < 3:
         raise InputError(f"Noise maps need at least 3 slices; the volume has {volume.slice_count}.")
-    remarks: list[str] = []
-    chosen, _ = choose_device(device)
-    interpolator = create(method, chosen, remarks.append)
+    chosen, _ = choose_device(request.device)
+    interpolator = create(request.method, chosen, remarks.append)
     stack = SliceStack.of(volume)
     is_hu = volume.units == "HU"
     maps = [np.zeros(volume.array.shape, dtype=np.float32) for _ in range(2)]
-    residuals, sds = (np.moveaxis(m, 2 - "ijk".index(volume.slice_axis), 0) for m in maps)
+    residuals, sds = (volume.as_slices(m) for m in maps)
     smooth = np.zeros(stack.slices.shape, dtype=np.float16)
     sigma = [_MAP_MM / 2.355 / spacing for spacing in stack.pixel]
     rows = []
@@ -74,7 +84,7 @@ def analyze_noise(
             progress("noise", number, len(stack) - 2)
     voxel = float(np.prod(stack.pixel)) * stack.gap
     blobs = sum(_count_blobs(sign * smooth, voxel) for sign in (1, -1))
-    residual_map, sd_map = (volume.with_array(m) for m in maps)
+    residual_map, sd_map = (volume.with_map(m) for m in maps)
     return NoiseReport(interpolator.name, residual_map, sd_map, rows, blobs, remarks)
 
 
@@ -147,8 +157,25 @@ def write_noise_report(
     paths.append(write_csv(folder / "noise.csv", report.rows))
     paths.append(write_csv(folder / "before-and-after.csv", noise_before_and_after(volume, result)))
     try:
-        paths.append(noise_picture(volume, report, folder / "noise.png"))
+        paths.append(
+            noise_picture(
+                volume, report.residual, report.noise_sd, report.rows, report.method, folder / "noise.png"
+            )
+        )
         text = ""
     except InputError as error:
         text = f"{error} "
     return paths, text + noise_summary(report)
+
+
+def noise_summary(report: NoiseReport) -> str:
+    """Noise of the scan, what the method removes, and how much unexplained structure was found."""
+
+    def median(key: str) -> float:
+        values = [row[key] for row in report.rows if np.isfinite(row[key])]
+        return float(np.median(values)) if values else float("nan")
+
+    return (
+        f"Noise SD (median over slices): acquired {median('noise_acquired'):.2f}, predicted by {report.method} "
+        f"{median('noise_predicted'):.2f}; {report.blobs} places where the residual holds structure."
+    )

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, label
 
-from .errors import InputError
-from .interpolators.classical import lagrange_weights
-from .io import read_image
-from .volume import Volume
+from ..errors import InputError
+from ..files import read_image
+from ..volume import Volume
+from .shape import bounding_box, carry_over
 
 HEMORRHAGE_HU = (40.0, 100.0)
 MARGIN_MM = 3.0
@@ -35,66 +34,13 @@ def read_segmentation(path: str | Path, volume: Volume) -> np.ndarray:
         raise InputError(
             f"'{name}' holds {image.GetPixelIDTypeAsString()} values; a labelmap has whole numbers."
         )
-    labels = Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(),
-                    np.reshape(image.GetDirection(), (3, 3)), slice_axis=volume.slice_axis, units="label")  # fmt: skip
-    if labels.array.shape != volume.array.shape or not np.allclose(labels.affine, volume.affine, atol=1e-2):
+    labels = Volume.from_sitk(image, slice_axis=volume.slice_axis, units="label")
+    if not labels.same_grid(volume):
         raise InputError(
             f"'{name}' does not lie on the grid of the scan (size, spacing, origin or direction differ); "
             "export it with the scan as reference."
         )
     return labels.array
-
-
-def carry_over(mask: np.ndarray, pixel: tuple[float, float], factor: int) -> np.ndarray:
-    """A segment on the interpolated grid, by its shape: (N, rows, columns) bool -> ((N-1) factor + 1, ...).
-
-    The signed distances to the outlines of up to four neighboring slices are interpolated by the polynomial
-    through them (shape-based interpolation: Raya and Udupa, IEEE TMI 9, 1990; of higher order, since a straight
-    line between the radii of a round body cuts its bulge off). Where the segment ends, the outline shrinks to
-    (1 - t) of its inscribed radius at the fraction t: the mean profile of a rounded cap that ends anywhere in
-    that gap.
-    """
-    out = np.zeros(((len(mask) - 1) * factor + 1, *mask.shape[1:]), dtype=bool)
-    box = _bounding_box(mask.any(axis=0))
-    if box is None:
-        return out
-    mask = mask[(slice(None), *box)]
-    part = out[(slice(None), *box)]
-    distances = [_signed_distance(image, pixel) for image in mask]
-    part[::factor] = mask
-    for number in range(len(mask) - 1):
-        for step in range(1, factor):
-            part[number * factor + step] = _between(distances, number, step / factor)
-    return out
-
-
-def _between(distances: list[np.ndarray | None], number: int, t: float) -> np.ndarray | bool:
-    """The segment at `number` + t from the signed distances of the slices, None where a slice holds nothing."""
-    before, after = distances[number], distances[number + 1]
-    if before is None and after is None:
-        return False
-    if after is None:
-        return before > t * before.max()
-    if before is None:
-        return after > (1 - t) * after.max()
-    first, last = number, number + 1
-    if first > 0 and distances[first - 1] is not None:
-        first -= 1
-    if last + 1 < len(distances) and distances[last + 1] is not None:
-        last += 1
-    weights = lagrange_weights(last - first + 1, number - first + t)
-    return sum(w * d for w, d in zip(weights, distances[first : last + 1])) > 0
-
-
-def _signed_distance(mask: np.ndarray, pixel: tuple[float, float]) -> np.ndarray | None:
-    """Distance to the outline in mm, positive inside; None where the slice holds nothing."""
-    if not mask.any():
-        return None
-    # The outline runs between pixels, half a pixel from either center.
-    half = 0.5 * min(pixel)
-    inside = distance_transform_edt(mask, sampling=pixel)
-    outside = distance_transform_edt(~mask, sampling=pixel)
-    return np.where(mask, inside - half, half - outside).astype(np.float32)
 
 
 def threshold_near(
@@ -111,7 +57,7 @@ def threshold_near(
     spacing = (volume.slice_distance, *volume.pixel_spacing)
     if not mask.any():
         return mask.copy()
-    box = _bounding_box(mask, [int(np.ceil(margin_mm / s)) + 1 for s in spacing])
+    box = bounding_box(mask, [int(np.ceil(margin_mm / s)) + 1 for s in spacing])
     near = distance_transform_edt(~mask[box], sampling=spacing) <= margin_mm
     values = volume.slices[box]
     candidate = near & (values >= hu_range[0]) & (values <= hu_range[1])
@@ -179,7 +125,7 @@ def _surface(volume: Volume, mask: np.ndarray) -> tuple[float, float]:
     """
     from skimage.measure import marching_cubes, mesh_surface_area
 
-    box = _bounding_box(mask)
+    box = bounding_box(mask)
     if box is None:
         return 0.0, 0.0
     spacing = (volume.slice_distance, *volume.pixel_spacing)
@@ -207,10 +153,10 @@ def measure(
     values = [int(v) for v in np.unique(labels) if v != 0]
     if not values:
         raise InputError("The segmentation is empty; draw the hematoma first.")
-    factor = None if result is None else factor_between(volume, result)
+    factor = None if result is None else result.refinement_of(volume)
     # Equal spacings would let the result choose another slice axis for itself.
     result = None if result is None else result.along(volume.slice_axis)
-    stack = np.moveaxis(labels, 2 - "ijk".index(volume.slice_axis), 0)
+    stack = volume.as_slices(labels)
     rows = []
     for value in values:
         mask = stack == value
@@ -230,22 +176,14 @@ def measure(
     return rows
 
 
-def factor_between(volume: Volume, result: Volume) -> int:
-    """The factor that `volume` was interpolated by; InputError where `result` is not on its refined grid."""
-    factor = round(volume.slice_spacing / result.along(volume.slice_axis).slice_spacing)
-    expected = volume.empty_refined(max(factor, 1)).shape
-    if result.array.shape != expected or not np.allclose(result.origin, volume.origin, atol=1e-2):
-        raise InputError("The result does not belong to this scan: its grid is not the scan's grid refined.")
-    return factor
-
-
-def _bounding_box(mask: np.ndarray, margin: list[int] | None = None) -> tuple[slice, ...] | None:
-    """Slices of the smallest box around a mask, widened by `margin` and by at least 2 voxels."""
-    if not mask.any():
-        return None
-    margin = margin or [2] * mask.ndim
-    box = []
-    for axis, more in enumerate(margin):
-        used = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        box.append(slice(max(used[0] - more, 0), used[-1] + 1 + more))
-    return tuple(box)
+def measure_table(rows: list[dict[str, Any]]) -> str:
+    """Volumes of each segment and grid as aligned text."""
+    lines = [
+        f"{'segment':>7}  {'grid':<42}{'mL':>9}{'surface mL':>12}{'ABC/2 mL':>10}{'mean HU':>9}{'change %':>10}"
+    ]
+    for row in rows:
+        lines.append(
+            f"{row['segment']:>7}  {row['grid']:<42}{row['volume_ml']:>9.2f}{row['surface_volume_ml']:>12.2f}"
+            f"{row['abc2_ml']:>10.2f}{row['mean_hu']:>9.1f}{row['difference_percent']:>10.1f}"
+        )
+    return "\n".join(lines)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .errors import InputError
-from .volume import Volume
+from ..errors import InputError
+from ..volume import ACQUIRED, UNKNOWN, Volume
 
 _STEP_TOLERANCE = 0.02  # of the slice distance: what rounding in headers may do, and no more
 
@@ -23,6 +23,7 @@ class _Slice:
     size: tuple[int, int]
     thickness: float | None
     modality: str
+    is_original: bool  # as the scanner reconstructed it, not derived from other images
 
 
 def read_dicom_folder(folder: Path, series: str | None = None) -> tuple[list[Volume], list[str]]:
@@ -96,6 +97,7 @@ def _read_header(file: str) -> _Slice:
         raise InputError(f"'{Path(file).name}' is a color image; use the original grayscale series.")
     thickness = numbers("0018|0050")
     modality = reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else ""
+    image_type = reader.GetMetaData("0008|0008") if reader.HasMetaDataKey("0008|0008") else ""
     return _Slice(
         file,
         np.array(position),
@@ -104,6 +106,7 @@ def _read_header(file: str) -> _Slice:
         tuple(reader.GetSize()[:2]),
         thickness[0] if thickness and thickness[0] > 0 else None,
         modality,
+        image_type.split("\\")[0].strip() == "ORIGINAL",
     )
 
 
@@ -165,6 +168,7 @@ def _read_run(slices: list[_Slice]) -> Volume:
         origin=tuple(slices[0].position),
         direction=np.column_stack((*slices[0].rows_columns, step / distance)),
         slice_axis="k",
+        provenance="".join(ACQUIRED if one.is_original else UNKNOWN for one in slices),
         units="HU" if slices[0].modality == "CT" else "arbitrary",
         slice_thickness=thicknesses.pop() if len(thicknesses) == 1 else None,
     )

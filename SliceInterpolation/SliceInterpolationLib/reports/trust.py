@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from .catalogue import find_model
-from .device import choose_device
-from .errors import InputError
-from .interpolation import Progress
-from .interpolators import METHODS, SliceStack, create
-from .interpolators.base import percentile_mapping
+from ..catalogue import find_model
+from ..device import choose_device
+from ..errors import InputError
+from ..interpolation import as_requested
+from ..interpolators import METHODS, create
+from ..progress import Progress
+from ..request import Request
+from ..stack import SliceStack, percentile_mapping
+from ..volume import ACQUIRED, UNKNOWN, Volume
 from .metrics import BRAIN_WINDOW, SliceTruth
-from .volume import Volume
 
 BASELINES = ("linear", "cubic", "flow")
 FIGURES = (
@@ -57,27 +59,32 @@ class TrustReport:
 
 def trust(
     volume: Volume,
-    method: str = "default",
+    request: Request | None = None,
+    *,
     baselines: Sequence[str] = BASELINES,
-    device: str = "auto",
     progress: Progress | None = None,
+    **options: Any,
 ) -> TrustReport:
-    """Predict each inner acquired slice from its neighbors, without itself, by `method` and by the baselines.
+    """Predict each inner acquired slice from its neighbors, without itself, by a method and by the baselines.
+
+    request, options: as of `interpolate`; method, axis, units and device count.
 
     The slices used lie twice as far apart as those that interpolation works with, so the errors are an upper
     estimate of what the interpolated slices have. Raises InputError for fewer than 4 slices, and for a volume
     that holds slices made by interpolation: only acquired ones can be the truth.
     """
-    if set(volume.provenance) != {"A"}:
+    request = replace(request or Request(), **options)
+    remarks: list[str] = []
+    volume = as_requested(volume, request, remarks)
+    if not set(volume.provenance) <= {ACQUIRED, UNKNOWN}:
         raise InputError("The volume holds synthesized or denoised slices; check the original scan instead.")
     if volume.slice_count < 4:
         raise InputError(f"The trust check needs at least 4 slices; the volume has {volume.slice_count}.")
     if min(volume.slices.shape[1:]) < 16:
         raise InputError("The slices are smaller than 16 x 16 pixels; nothing can be compared on them.")
-    name = method if method in METHODS else find_model(method).name
+    name = request.method if request.method in METHODS else find_model(request.method).name
     others = [other for other in baselines if other != name]
-    remarks: list[str] = []
-    chosen, _ = choose_device(device)
+    chosen, _ = choose_device(request.device)
     stack = SliceStack.of(volume)
     interpolators = {which: create(which, chosen, remarks.append) for which in (name, *others)}
     predictions = {which: one.predict_withheld(stack) for which, one in interpolators.items()}
@@ -146,3 +153,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (int, np.integer)):
         return int(value)
     return float(value) if np.isfinite(value) else None
+
+
+def trust_table(report: TrustReport) -> str:
+    """Mean figures of each method as aligned text."""
+    names = {
+        "psnr_brain": "PSNR window dB",
+        "ssim_brain": "SSIM window",
+        "mae_hu": "MAE body HU",
+        "mae_intracranial": "MAE brain HU",
+        "psnr_hu": "PSNR full dB",
+        "noise_ratio": "noise ratio",
+    }
+    lines = ["  ".join([f"{'method':<24}", *(f"{title:>14}" for title in names.values())])]
+    for method, means in report.means.items():
+        digits = {"ssim_brain": 4, "noise_ratio": 3}
+        values = [f"{means[key]:>14.{digits.get(key, 2)}f}" for key in names]
+        lines.append("  ".join([f"{method:<24}", *values]))
+    return "\n".join(lines)

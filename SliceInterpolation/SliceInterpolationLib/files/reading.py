@@ -1,25 +1,20 @@
-"""Reading and writing volumes: NRRD, NIfTI, MetaImage and DICOM folders, through SimpleITK."""
+"""Reading volumes: NRRD, NIfTI, MetaImage and DICOM folders, through SimpleITK."""
 
 from __future__ import annotations
 
 import gzip
-import json
 import os
-import uuid
 import zlib
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom import read_dicom_folder
-from .errors import InputError
-from .volume import UNKNOWN, Volume
-
-SUFFIXES = (".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
-_HEADER_PREFIX = "SliceInterpolation."
-_SIDECAR_ENTRY = "SliceInterpolation"
-_GEOMETRY_KEYS = ("SliceAxis", "SliceProvenance", "Units", "SliceThickness")
+from ..dicom import read_dicom_folder
+from ..errors import InputError
+from ..volume import Volume
+from .formats import SUFFIXES, last_sentence, suffix_of
+from .sidecar import HEADER_PREFIX, SIDECAR_ENTRY, attributes_from, letters_for, read_json, sidecar_of
 
 
 def read_volumes(path: str | Path, series: str | None = None) -> tuple[list[Volume], list[str]]:
@@ -64,20 +59,11 @@ def read_file(path: str | Path) -> Volume:
     header = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     if any(key.startswith("Segment0") for key in header):
         raise InputError(f"'{path.name}' is a segmentation; choose the scan that it was drawn on.")
-    own = {k[len(_HEADER_PREFIX) :]: v for k, v in header.items() if k.startswith(_HEADER_PREFIX)}
+    own = {k[len(HEADER_PREFIX) :]: v for k, v in header.items() if k.startswith(HEADER_PREFIX)}
     if not own:
-        own = _read_json(_sidecar(path)).get(_SIDECAR_ENTRY, {})
-    thickness = own.get("SliceThickness")
-    volume = Volume.from_sitk(
-        image,
-        slice_axis=own.get("SliceAxis"),
-        units=own.get("Units"),
-        slice_thickness=float(thickness) if thickness else None,
-        header={k: v for k, v in own.items() if k not in _GEOMETRY_KEYS},
-    )
-    letters = own.get("SliceProvenance", volume.provenance)
-    # A result that was cropped elsewhere keeps its header: which slices are left is not known then.
-    volume.provenance = letters if len(letters) == volume.slice_count else UNKNOWN * volume.slice_count
+        own = read_json(sidecar_of(path)).get(SIDECAR_ENTRY, {})
+    volume = Volume.from_sitk(image, **attributes_from(own))
+    volume.provenance = letters_for(volume, own)
     return volume
 
 
@@ -86,7 +72,7 @@ def read_image(path: str | Path) -> sitk.Image:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file '{path}'; check the path.")
-    if not _suffix(path):
+    if not suffix_of(path):
         raise InputError(
             f"'{path.name}' is not in a format read here; use {', '.join(SUFFIXES)} or the folder of a DICOM series."
         )
@@ -100,88 +86,9 @@ def read_image(path: str | Path) -> sitk.Image:
     except RuntimeError as error:
         raise InputError(
             f"'{path.name}' cannot be read; the file is damaged or incomplete, so copy or export it again "
-            f"({_last_sentence(error)})."
+            f"({last_sentence(error)})."
         ) from error
     return image[..., 0] if image.GetDimension() == 4 else image
-
-
-def write_volume(volume: Volume, path: str | Path, compress: bool = False) -> list[Path]:
-    """Write a volume with its provenance; a half-written file never appears under the final name.
-
-    The provenance goes into the header of NRRD files and into a `.json` beside the others. A sheared volume can
-    only be written as NRRD or MetaImage, since NIfTI readers disagree about shear.
-    Returns the paths written. Raises InputError for an unknown suffix or a folder that cannot be written.
-    """
-    path = Path(path)
-    suffix = check_writable(path)
-    if volume.is_sheared and suffix.startswith(".nii"):
-        raise InputError(
-            "A stack with gantry tilt cannot be stored faithfully as NIfTI; write .nrrd instead."
-        )
-    image = volume.to_sitk()
-    own = _own_header(volume)
-    in_header = suffix == ".nrrd"
-    if in_header:
-        for key, value in own.items():
-            image.SetMetaData(_HEADER_PREFIX + key, value)
-    partial = path.with_name(f".{uuid.uuid4().hex[:8]}.partial{suffix}")
-    try:
-        sitk.WriteImage(image, str(partial), useCompression=compress or suffix == ".nii.gz")
-        os.replace(partial, path)
-    except RuntimeError as error:
-        raise InputError(f"'{path}' cannot be written ({_last_sentence(error)}).") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    if in_header:
-        return [path]
-    sidecar = _sidecar(path)
-    sidecar.write_text(json.dumps({**_read_json(sidecar), _SIDECAR_ENTRY: own}, indent=1) + "\n")
-    return [path, sidecar]
-
-
-def check_writable(path: str | Path) -> str:
-    """The suffix of an output path; InputError where it is unknown or its folder is missing."""
-    path = Path(path)
-    suffix = _suffix(path)
-    if suffix not in (".nrrd", ".nii.gz", ".nii", ".mha"):
-        raise InputError(f"'{path.name}' has no known suffix to write; use .nrrd, .nii.gz, .nii or .mha.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(
-            f"The folder '{path.absolute().parent}' does not exist; create it or choose another."
-        )
-    return suffix
-
-
-def check_storable(volume: Volume, suffix: str) -> None:
-    """InputError where a format cannot hold the geometry of a volume."""
-    if volume.is_sheared and suffix.startswith(".nii"):
-        raise InputError(
-            "A stack with gantry tilt cannot be stored faithfully as NIfTI; write .nrrd instead."
-        )
-
-
-def _suffix(path: Path) -> str:
-    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name[: -len(_suffix(path))] + ".json")
-
-
-def _read_json(path: Path) -> dict:
-    """The object in a JSON file; others (BIDS) keep entries of their own there. Empty where there is none."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _own_header(volume: Volume) -> dict[str, str]:
-    own = {"SliceAxis": volume.slice_axis, "SliceProvenance": volume.provenance, "Units": volume.units}
-    if volume.slice_thickness:
-        own["SliceThickness"] = f"{volume.slice_thickness:g}"
-    return {**own, **volume.header}
 
 
 def _check_layout(reader: sitk.ImageFileReader, path: Path) -> None:
@@ -199,7 +106,7 @@ def _check_length(reader: sitk.ImageFileReader, path: Path) -> None:
     expected = (
         int(np.prod(reader.GetSize())) * np.dtype(_NUMPY_TYPES.get(reader.GetPixelID(), np.uint8)).itemsize
     )
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if suffix == ".nii.gz":
         present = _gzip_length(path, expected)
     elif suffix == ".nii" or (suffix == ".mha" and not _is_compressed_mha(path)):
@@ -244,8 +151,3 @@ _NUMPY_TYPES = {
     sitk.sitkFloat32: np.float32,
     sitk.sitkFloat64: np.float64,
 }
-
-
-def _last_sentence(error: RuntimeError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "no reason given"

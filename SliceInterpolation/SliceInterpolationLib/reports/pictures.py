@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .errors import InputError
-from .noise import NoiseReport
-from .volume import Volume
+from ..errors import InputError
+from ..volume import AIR_LIMIT_HU, Volume
 
 BRAIN = (44.0, 128.0)
 """Window center and width in HU."""
@@ -71,15 +71,25 @@ def compare_picture(
     return _save(figure, output)
 
 
-def noise_picture(volume: Volume, report: NoiseReport, output: str | Path) -> Path:
-    """Draw an acquired slice, its residual, the noise-SD map and noise against slice number; write a PNG."""
-    numbers = [row["slice"] for row in report.rows]
-    tissue = [row["tissue_pixels"] for row in report.rows]
+def noise_picture(
+    volume: Volume,
+    residual: Volume,
+    noise_sd: Volume,
+    rows: list[dict[str, Any]],
+    method: str,
+    output: str | Path,
+) -> Path:
+    """Draw an acquired slice, its residual, the noise-SD map and noise against slice number; write a PNG.
+
+    The arguments are those of `noise.NoiseReport`.
+    """
+    numbers = [row["slice"] for row in rows]
+    tissue = [row["tissue_pixels"] for row in rows]
     number = numbers[int(np.argmax(tissue))]
     center, width = default_window(volume)
-    sd = report.noise_sd.slices[number]
+    sd = noise_sd.slices[number]
     # Scaled for the noise of soft tissue; at the skull, where alignment fails first, the colors saturate.
-    noise = [row["noise_acquired"] for row in report.rows if np.isfinite(row["noise_acquired"])]
+    noise = [row["noise_acquired"] for row in rows if np.isfinite(row["noise_acquired"])]
     limit = 4.0 * max(float(np.median(noise)) if noise else float(sd.mean()), 1e-6)
     figure = _figure(17.5, 4.6)
     grid = figure.subplots(1, 4, width_ratios=(1, 1.16, 1.16, 1.3))
@@ -92,7 +102,7 @@ def noise_picture(volume: Volume, report: NoiseReport, output: str | Path) -> Pa
             center + width / 2,
             f"acquired slice {number + 1}",
         ),
-        (report.residual.slices[number], "RdBu_r", -limit, limit, "residual: acquired minus predicted"),
+        (residual.slices[number], "RdBu_r", -limit, limit, "residual: acquired minus predicted"),
         (sd, "viridis", 0, limit, "local SD of the residual"),
     )
     box = _slice_box(volume, number)
@@ -110,14 +120,14 @@ def noise_picture(volume: Volume, report: NoiseReport, output: str | Path) -> Pa
     positions = [n + 1 for n in numbers]
     axes.plot(
         positions,
-        [row["noise_acquired"] for row in report.rows],
+        [row["noise_acquired"] for row in rows],
         "o-",
         color="#f5a742",
         ms=4,
         label="acquired",
     )
-    axes.plot(positions, [row["noise_predicted"] for row in report.rows], "o-", color="#58b4e8", ms=4,
-              label=f"predicted ({report.method})")  # fmt: skip
+    axes.plot(positions, [row["noise_predicted"] for row in rows], "o-", color="#58b4e8", ms=4,
+              label=f"predicted ({method})")  # fmt: skip
     axes.set_xlabel("slice", color=_INK)
     axes.set_ylabel("noise SD inside the skull or body", color=_INK)
     axes.set_ylim(bottom=0)
@@ -151,7 +161,9 @@ def _interesting_point(volume: Volume) -> np.ndarray:
 def _body_mm(volume: Volume) -> list[tuple[float, float]]:
     """Where the patient lies along the anatomical axes of `_anatomical`, in mm from the first voxel's edge."""
     array, spacing, _, _ = _anatomical(volume)
-    low = -500.0 if volume.units == "HU" else default_window(volume)[0] - 0.4 * default_window(volume)[1]
+    low = (
+        AIR_LIMIT_HU if volume.units == "HU" else default_window(volume)[0] - 0.4 * default_window(volume)[1]
+    )
     step = max(1, array.shape[0] // 40), 1, 1
     occupied = np.zeros(array.shape[1:], dtype=bool)
     for image in array[:: step[0]]:
@@ -202,7 +214,9 @@ def _anatomical(volume: Volume):
 def _slice_box(volume: Volume, number: int) -> tuple[slice, slice]:
     """Rows and columns of a slice that the patient occupies, with a margin."""
     image = volume.slices[number]
-    low = -500.0 if volume.units == "HU" else default_window(volume)[0] - 0.4 * default_window(volume)[1]
+    low = (
+        AIR_LIMIT_HU if volume.units == "HU" else default_window(volume)[0] - 0.4 * default_window(volume)[1]
+    )
     box = []
     for axis, spacing in enumerate(volume.pixel_spacing):
         used = np.flatnonzero((image > low).mean(axis=1 - axis) > 0.05)

@@ -18,14 +18,15 @@ import torch
 
 from ..errors import InputError
 from ..intensity import WINDOWS
-from ..networks.cross_view import dense_length
-from .base import SliceStack, split_positions
+from ..networks.two_views import dense_length
+from ..stack import SliceStack
+from .base import split_positions
 from .on_device import OnDevice, body_box
 
 _LARGEST_FACTOR = 32
 
 
-class CrossViewInterpolator(OnDevice):
+class ThroughPlaneInterpolator(OnDevice):
     """Base: positions on a regular grid between the slices, computed for the whole stack at once.
 
     Intensities beyond the network's window (metal) are continued by linear interpolation, and where only air
@@ -95,25 +96,25 @@ class CrossViewInterpolator(OnDevice):
         self.progress(f"{view} view", done, total)
 
 
-class SaintInterpolator(CrossViewInterpolator):
+class SaintInterpolator(ThroughPlaneInterpolator):
     """SAINT: see `networks.saint`."""
 
     buffer_type = np.int16  # whole HU, as the network that merges them saw them in training
     chunk = 8
 
     def run(self, values, stack, factor, buffers):
-        """See `CrossViewInterpolator.run`."""
+        """See `ThroughPlaneInterpolator.run`."""
         volume = self.network.volume(chunk=self.chunk)
         return volume(values, (stack.gap, *stack.pixel), factor, buffers, self._advance)
 
 
-class AcvttInterpolator(CrossViewInterpolator):
+class AcvttInterpolator(ThroughPlaneInterpolator):
     """ACVTT: see `networks.acvtt`."""
 
     buffer_type = np.float16
 
     def run(self, values, stack, factor, buffers):
-        """See `CrossViewInterpolator.run`."""
+        """See `ThroughPlaneInterpolator.run`."""
         return self.network.volume(chunk=self.chunk)(values, factor, buffers, self._advance)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-_BODY_HU = -500.0
+from ..volume import AIR_LIMIT_HU
+
 _BONE_HU = 250.0
 _CLOSING_MM = 6.0  # sutures and foramina
 _EROSION_PIXELS = 4  # partial volume with the inner table
@@ -14,7 +15,7 @@ _SMALLEST_BRAIN_MM2 = 400.0
 
 def body_mask(hu: np.ndarray) -> np.ndarray:
     """The patient on one slice: HU above -500, largest component, holes filled. (rows, columns) bool."""
-    return ndimage.binary_fill_holes(_largest(hu > _BODY_HU))
+    return ndimage.binary_fill_holes(_largest(hu > AIR_LIMIT_HU))
 
 
 def intracranial_mask(hu: np.ndarray, pixel: tuple[float, float]) -> np.ndarray:
