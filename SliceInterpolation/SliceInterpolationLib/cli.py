@@ -103,8 +103,10 @@ def _parser() -> argparse.ArgumentParser:
         "--range", nargs=2, type=float, default=(40.0, 100.0), metavar=("LOW", "HIGH"), help="HU"
     )
 
-    command = add("models", _models, "list, describe, add or remove networks")
-    command.add_argument("action", nargs="?", choices=("list", "info", "add", "remove"), default="list")
+    command = add("models", _models, "list, describe, add, trust or remove networks")
+    command.add_argument(
+        "action", nargs="?", choices=("list", "info", "add", "trust", "remove"), default="list"
+    )
     command.add_argument("argument", nargs="?", metavar="NAME or FILE")
 
     command = add("demo", _demo, "interpolate the synthetic head phantom, or a scan, and show everything")
@@ -225,23 +227,56 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _models(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .catalogue import add_model, find_model, list_models, remove_model, user_folder
+    from .catalogue import find_model, remove_model
 
-    if options.action != "list" and not options.argument:
-        raise InputError(f"models {options.action} needs a name or a file; 'models list' shows the names.")
     if options.action == "list":
-        for model in list_models():
-            low, high = model.gap_mm
-            origin = "bundled" if model.bundled else "user"
-            note = ", default" if model.card.get("default") else ""
-            print(f"{model.name:<24}{model.card['architecture']:<16}gap {low:g}-{high:g} mm  {origin}{note}")
-        print(f"user models: {user_folder()}")
-    elif options.action == "info":
+        _list_models(reporter)
+        return
+    if not options.argument:
+        raise InputError(f"models {options.action} needs a name or a file; 'models list' shows the names.")
+    if options.action == "info":
         print(json.dumps(find_model(options.argument).card, indent=1))
-    elif options.action == "add":
-        print(add_model(options.argument).folder)
-    else:
+    elif options.action == "remove":
         remove_model(options.argument)
+    else:
+        from .catalogue.adding import add_model, trust_model
+
+        if options.action == "trust":
+            trust_model(find_model(options.argument))
+            return
+        model = add_model(options.argument)
+        if model.is_script:
+            reporter.message(
+                f"'{model.name}' is a program and was only copied, not tried. If you trust where it comes from, "
+                f"go on with 'slice-interpolation models trust {model.name}'."
+            )
+        print(model.folder)
+
+
+def _list_models(reporter: Reporter) -> None:
+    from .catalogue import Unusable, needs_consent, read_catalogue, user_folder
+
+    models, unusable = read_catalogue()
+    for model in models:
+        try:
+            if not model.bundled:
+                model.check_fits()
+        except InputError as error:
+            unusable.append(Unusable(model.folder, str(error), model.bundled))
+            continue
+        except ImportError:  # without PyTorch a config cannot be tried
+            pass
+        low, high = model.gap_mm
+        note = "bundled" if model.bundled else "user"
+        note += ", default" if model.is_default else ""
+        note += ", a program that is not trusted yet" if needs_consent(model) else ""
+        print(f"{model.name:<24}{model.card['architecture']:<16}gap {low:g}-{high:g} mm  {note}")
+    for folder in unusable:
+        print(f"{folder.name:<24}unusable: {folder.reason}")
+    try:
+        print(f"user models: {user_folder()}")
+    except InputError as error:
+        print(f"user models: none. {error}")
 
 
 def _demo(options: argparse.Namespace, reporter: Reporter) -> None:

@@ -51,6 +51,9 @@ WINDOWS = {
     "(hu+1024)/4095": Window(-1024.0, 3071.0),
 }
 
+DOMAINS = ("hu", "unit", *WINDOWS)
+"""What a network may see: HU themselves, the volume's 1st to 99th percentile as 0 to 1, or a window."""
+
 
 def window_of(domain: str, percentiles: tuple[Any, Any]) -> Window:
     """The window of an intensity domain; percentiles: 1st and 99th of the volume, for the domain "unit"."""

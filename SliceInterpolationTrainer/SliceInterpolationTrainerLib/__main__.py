@@ -27,9 +27,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     import torch
-    from safetensors.torch import save_file
 
+    from SliceInterpolationLib.catalogue import WEIGHTS
     from SliceInterpolationLib.networks import build
+    from SliceInterpolationLib.weights import write_weights
 
     from .data import ExampleSampler, load_stacks, read_manifest
     from .publish import RUN_FILE, describe_run
@@ -56,9 +57,7 @@ def main() -> None:
     run = describe_run(arguments.network, arguments.config, sampler.gap_mm, rows)
     (arguments.output / RUN_FILE).write_text(json.dumps(run, indent=1) + "\n")
     network = train(network, sampler, config, arguments.output)
-    save_file(
-        {k: v.contiguous() for k, v in network.state_dict().items()}, arguments.output / "weights.safetensors"
-    )
+    write_weights(network, arguments.output / WEIGHTS)
 
 
 if __name__ == "__main__":

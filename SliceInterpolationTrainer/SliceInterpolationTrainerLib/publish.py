@@ -18,7 +18,7 @@ import torch
 from SliceInterpolationLib.catalogue import WEIGHTS, Model
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.networks import build
-from SliceInterpolationLib.weights import load_strictly, sha256
+from SliceInterpolationLib.weights import load_strictly, sha256, write_weights
 
 from .data import read_manifest
 
@@ -59,7 +59,7 @@ def publish(
     network = build(trained["architecture"], **trained["config"])
     load_strictly(network, checkpoint["average"], str(run))
     output.mkdir(parents=True, exist_ok=True)
-    save_weights(network, output / WEIGHTS, half)
+    write_weights(network, output / WEIGHTS, half)
     settings = run / "config.json"
     card = {
         "name": name,
@@ -95,24 +95,6 @@ def read_run(run: Path) -> dict[str, Any]:
         if not (run / needed).is_file():
             raise InputError(f"'{run}' is not a training run: it lacks {needed}.")
     return json.loads((run / RUN_FILE).read_text())
-
-
-def save_weights(network: torch.nn.Module, path: Path, half: bool = False) -> None:
-    """Write the tensors of a network as safetensors, with `half` the floating-point ones as float16.
-
-    Raises InputError where half precision cannot hold a value.
-    """
-    from safetensors.torch import save_file
-
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    if half:
-        for name, tensor in tensors.items():
-            if tensor.is_floating_point():
-                tensors[name] = tensor.half()
-                if not bool(tensors[name].isfinite().all()):
-                    raise InputError(f"'{name}' holds values beyond half precision; publish without --half.")
-    save_file(tensors, path)
-    path.chmod(0o644)  # safetensors writes it for its owner alone
 
 
 def _limits(description: dict[str, Any]) -> str:

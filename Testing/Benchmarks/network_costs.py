@@ -56,7 +56,9 @@ that file does. Its folder holds the file and a `card.json` with `"architecture"
 `(img0, img1, timestep)`, `"film"` for `(x0, x1, dt)`. Gray slices are repeated in three channels, padded to a
 multiple of 32 (`"multiple"`) and shown whole; the result is clamped to 0..1. `"middle_only": true` says that
 it knows only the slice halfway; `"intensity": "unit"` replaces the brain window by percentiles 1 and 99.
-Load only files that you trust: TorchScript is a program.
+A TorchScript file is a program: it can read, change and send whatever its user can, already while it is loaded.
+`slice-interpolation models add` therefore only copies it; it runs after `slice-interpolation models trust NAME`,
+which remembers the SHA-256 of that very file. Trust only files whose source you know.
 
 Networks that see a window of intensities know nothing beyond it. There the result is that of linear
 interpolation, so that bone, air and metal survive; inside the window the network's prediction is unchanged.

@@ -11,7 +11,8 @@ import torch
 from conftest import moving_ellipse
 
 from SliceInterpolationLib import InputError, Volume, interpolate
-from SliceInterpolationLib.catalogue import add_model, bundled_folder, find_model, list_models, remove_model
+from SliceInterpolationLib.catalogue import bundled_folder, find_model, list_models, remove_model
+from SliceInterpolationLib.catalogue.adding import add_model
 from SliceInterpolationLib.interpolators import create
 from SliceInterpolationLib.interpolators.flow_refine import FlowRefineInterpolator
 from SliceInterpolationLib.networks import build

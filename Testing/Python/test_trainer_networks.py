@@ -22,11 +22,12 @@ from SliceInterpolationLib.interpolators import create
 from SliceInterpolationLib.interpolators.flow_refine import FlowRefineInterpolator
 from SliceInterpolationLib.networks import build
 from SliceInterpolationLib.stack import SliceStack
+from SliceInterpolationLib.weights import write_weights
 from SliceInterpolationTrainerLib.data import ExampleSampler, Stack, load_stacks, read_manifest
 from SliceInterpolationTrainerLib.losses import SSIM, WindowL1
 from SliceInterpolationTrainerLib.objective import brain_ssim_loss, reconstruction_loss
 from SliceInterpolationTrainerLib.prediction import TRAINABLE, predict
-from SliceInterpolationTrainerLib.publish import describe_run, main, publish, save_weights
+from SliceInterpolationTrainerLib.publish import describe_run, main, publish
 from SliceInterpolationTrainerLib.training import TrainingConfig, train
 
 SMALL = {
@@ -305,7 +306,7 @@ def test_weights_beyond_half_precision_are_refused(tmp_path):
     network = torch.nn.Linear(2, 2)
     torch.nn.init.constant_(network.bias, 1e5)
     with pytest.raises(InputError, match="half precision"):
-        save_weights(network, tmp_path / "weights.safetensors", half=True)
+        write_weights(network, tmp_path / "weights.safetensors", half=True)
 
 
 def test_weights_of_another_architecture_are_not_published(tmp_path):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
-from ..catalogue import find_model, list_models
+from ..catalogue import METHODS, Model, find_model, list_models
 from ..errors import InputError
 from .base import Interpolator, SliceWise
 from .bspline import BSpline
@@ -13,9 +13,10 @@ from .cubic import Cubic
 from .linear import Linear
 from .nearest import Nearest
 
+if TYPE_CHECKING:
+    import torch
+
 CLASSICAL = {method.name: method for method in (Nearest, Linear, Cubic, BSpline)}
-METHODS = (*CLASSICAL, "flow")
-"""Methods without weights; every other name is looked up in the model catalogue."""
 
 _PAIR = ("pair", "PairInterpolator")
 NETWORKS = {
@@ -53,9 +54,18 @@ def create(
     except InputError:
         names = ", ".join((*METHODS, "default", *(m.name for m in list_models())))
         raise InputError(f"There is no method '{method}'; known are {names}.") from None
-    network = model.load()
+    return run_model(model, model.load(), device, report)
+
+
+def run_model(
+    model: Model,
+    network: torch.nn.Module,
+    device: str = "cpu",
+    report: Callable[[str], None] | None = None,
+) -> Interpolator:
+    """The interpolator that runs a model of the catalogue, or of anywhere else, with its loaded network."""
     module, adapter = NETWORKS[model.card["architecture"]]
     return getattr(import_module(f".{module}", __name__), adapter)(network, model.name, device, report)
 
 
-__all__ = ["CLASSICAL", "METHODS", "NETWORKS", "Interpolator", "SliceWise", "create"]
+__all__ = ["CLASSICAL", "METHODS", "NETWORKS", "Interpolator", "SliceWise", "create", "run_model"]

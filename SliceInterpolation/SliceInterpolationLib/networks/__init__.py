@@ -7,7 +7,7 @@ imported only when they are built, so that this package costs nothing where torc
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 
@@ -30,14 +30,20 @@ ARCHITECTURES = {
 }
 
 
-def build(architecture: str, **config) -> torch.nn.Module:
-    """A new network with random weights. Raises InputError for an unknown name or configuration value."""
+def build(architecture: str, /, *parts: torch.nn.Module, **config: Any) -> torch.nn.Module:
+    """A new network with random weights, of plain configuration values; parts: what else it is made of.
+
+    Raises InputError for an unknown name and for values that the architecture refuses.
+    """
     if architecture not in ARCHITECTURES:
         raise InputError(
             f"There is no architecture '{architecture}'; known are {', '.join(sorted(ARCHITECTURES))}."
         )
     module, name = ARCHITECTURES[architecture]
     try:
-        return getattr(import_module(f".{module}", __name__), name)(**config)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The architecture '{architecture}' cannot be built so: {error}") from error
+        return getattr(import_module(f".{module}", __name__), name)(*parts, **config)
+    except ImportError:
+        raise
+    except Exception as error:  # values come from a card, and may make a constructor fail in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"The architecture '{architecture}' cannot be built so: {reason}") from error

@@ -48,7 +48,7 @@ def alpha_bars(schedule: str, steps: int) -> torch.Tensor:
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
     scale = 1.0 if schedule == "linear" else 1000 / steps
     betas = torch.linspace(1e-4, 0.02, steps, dtype=torch.float64) * scale
-    if betas[-1] >= 1:
+    if 0.02 * scale >= 1:
         raise ValueError(
             f'the schedule {schedule!r} needs more than 20 steps, got {steps}; "cosine" does not'
         )

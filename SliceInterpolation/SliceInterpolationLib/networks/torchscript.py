@@ -1,9 +1,10 @@
 """A slot for somebody else's video network as TorchScript: a RIFE or FILM file that the user has.
 
-The weights of such networks are not ours to ship and their licences differ; a card beside the user's file
-says how to call it, and the file then runs like every other network here. They were made for color pictures:
-the gray slice is repeated in three channels, shown whole, and the result is averaged over the channels and
-clamped, as the head CT study did (arXiv 2606.09953).
+Such a file is a program: it can read and write files, already while it is loaded, so it is run only after its
+user has trusted it (`catalogue.consent`). The weights of such networks are not ours to ship and their licences
+differ; a card beside the user's file says how to call it, and the file then runs like every other network here.
+They were made for color pictures: the gray slice is repeated in three channels, shown whole, and the result is
+averaged over the channels and clamped, as the head CT study did (arXiv 2606.09953).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import nn
 from .blocks import PairNetwork
 
 SIGNATURES = ("rife", "film")
+INTENSITIES = ("brain-window", "unit")
 
 
 class TorchScript(PairNetwork):
@@ -23,8 +25,8 @@ class TorchScript(PairNetwork):
     ECCV 2022) as (img0, img1, timestep), where the timestep is a float if the script declares it so, else a
     plane (B, 1, H, W); "film" (Reda et al., ECCV 2022) as (x0, x1, dt), dt (B, 1). Pictures are
     (B, 3, H, W) in 0..1. A script that returns several pictures must return the result last.
-    multiple: what sides are padded to. middle_only: the network knows t = 0.5 alone. intensity: see
-    `PairNetwork`.
+    multiple: what sides are padded to. middle_only: the network knows t = 0.5 alone. intensity: one of
+    INTENSITIES, see `PairNetwork`.
     """
 
     paper = "arXiv:2011.06294 (RIFE), arXiv:2202.04901 (FILM)"
@@ -41,6 +43,8 @@ class TorchScript(PairNetwork):
         super().__init__()
         if signature not in SIGNATURES:
             raise ValueError(f"signature must be one of {', '.join(SIGNATURES)}, not {signature!r}")
+        if intensity not in INTENSITIES:
+            raise ValueError(f"intensity must be one of {', '.join(INTENSITIES)}, not {intensity!r}")
         self.script, self.signature = script, signature
         self.multiple, self.middle_only, self.intensity = int(multiple), middle_only, intensity
 

@@ -1,0 +1,118 @@
+"""Taking a model into the user's folder: checked, tried, copied aside, and only then given its name."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import Cancelled, InputError
+from ..interpolators import run_model
+from ..stack import SliceStack
+from ..weights import check_hash
+from .card import CARD
+from .consent import grant_consent, withdraw_consent
+from .folders import user_folder
+from .models import UNFINISHED, Model, check_not_taken, list_models
+
+_SIDES = (64, 512)  # px of the trial slices; some networks know one size of slice only, the usual 512
+_HU = (-1000.0, 1000.0)  # what the trial volume holds
+_TOLERATED = (-2000.0, 2000.0)
+
+
+def add_model(path: str | Path) -> Model:
+    """Copy a model into the user folder, after it has been tried on a small synthetic volume.
+
+    A TorchScript file is a program, and is neither loaded nor tried before the user trusts it (`trust_model`).
+
+    path: the model's folder, its card.json or its weights file (the other one beside it).
+    Raises InputError where card, weights and architecture do not fit, where the model does not work, or where
+    its name is taken. Then, and where anything else goes wrong, nothing is left behind.
+    """
+    path = Path(path)
+    source = Model.open(path if path.is_dir() else path.parent)
+    check_not_taken(source.name, list_models())
+    target = user_folder() / source.name
+    if target.exists() or target.is_symlink():
+        raise InputError(
+            f"'{target}' is there already, but is no usable model; remove it by "
+            f"'slice-interpolation models remove {source.name}' first."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f"{source.name}{UNFINISHED}{secrets.token_hex(4)}")
+    aside.mkdir()
+    try:
+        for file in (source.folder / CARD, source.weights):
+            shutil.copyfile(file, aside / file.name)
+        model = Model.open(aside)
+        check_hash(model.weights, model.card["weights_sha256"])
+        if not model.is_script:
+            try_model(model)
+        aside.rename(target)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return Model(target, model.card, bundled=False)
+
+
+def trust_model(model: Model) -> None:
+    """Remember that the user trusts the program of a TorchScript model, and try it.
+
+    Raises InputError for a model that is none, and for one that does not work; that is not trusted then.
+    """
+    if not model.is_script:
+        raise InputError(f"'{model.name}' holds numbers only; it needs no trust.")
+    grant_consent(model)
+    try:
+        try_model(model)
+    except BaseException:
+        withdraw_consent(model)
+        raise
+
+
+def try_model(model: Model) -> None:
+    """Predict one slice of a small synthetic head; InputError where that fails or makes no sense."""
+    network = model.load()
+    if network.intensity != model.card["intensity"]:
+        raise InputError(
+            f"The card of '{model.name}' says intensity {model.card['intensity']}, but its network works on "
+            f"{network.intensity}."
+        )
+    interpolator = run_model(model, network)
+    predict = (
+        interpolator.synthesize_with_uncertainty
+        if interpolator.has_uncertainty
+        else lambda stack, positions: ((image, None) for image in interpolator.synthesize(stack, positions))
+    )
+    for side in _SIDES:
+        try:
+            ((image, sd),) = predict(_small_head(side), [1.5])
+            break
+        except (Cancelled, MemoryError):
+            raise
+        except Exception as error:  # a network may stumble in any way
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            failure = InputError(f"'{model.name}' fails on a small synthetic volume: {reason}")
+    else:
+        raise failure
+    wrong = not np.isfinite(image).all() or image.min() < _TOLERATED[0] or image.max() > _TOLERATED[1]
+    if wrong or (sd is not None and not (np.isfinite(sd).all() and (sd >= 0).all())):
+        raise InputError(
+            f"'{model.name}' predicts {image.min():g} to {image.max():g} HU on a small synthetic volume that "
+            f"holds {_HU[0]:g} to {_HU[1]:g}; it cannot be used."
+        )
+
+
+def _small_head(side: int) -> SliceStack:
+    """Four slices of `side` pixels, 5 mm apart: a skull that grows, with a patterned brain inside."""
+    y, x = np.mgrid[:side, :side] / side - 0.5
+    brain = 35.0 + 20.0 * np.cos(40 * x) * np.cos(30 * y)
+    slices = []
+    for radius in (0.36, 0.38, 0.40, 0.41):
+        distance = np.hypot(x, 0.9 * y) / radius
+        slices.append(np.select([distance < 0.9, distance < 1.0], [brain, _HU[1]], _HU[0]))
+    return SliceStack(
+        np.stack(slices).astype(np.int16), gap=5.0, pixel=(200.0 / side, 200.0 / side), thickness=5.0
+    )
