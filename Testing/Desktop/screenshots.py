@@ -50,7 +50,7 @@ class Photographer:
         parent = self.panel.parent
         for _ in range(5):
             slicer.app.processEvents()
-        parent.resize(WIDTH, parent._q.layout().totalHeightForWidth(WIDTH))
+        parent.resize(WIDTH, parent._q.layout().totalSizeHint().height())
         for _ in range(5):
             slicer.app.processEvents()
         path = self.folder / f"panel-{name}.png"

@@ -85,10 +85,14 @@ class OffscreenViews(dict):
         core.layoutNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onLayout, -10.0)
         self._onLayout(core.layoutNode, "")
 
+    def add(self, sliceNode) -> None:
+        """Make the view of a slice node, where it has none yet."""
+        if sliceNode.GetLayoutName() not in self:
+            self[sliceNode.GetLayoutName()] = OffscreenSliceView(self.core, sliceNode, self.size)
+
     def _onLayout(self, layoutNode, event) -> None:
         for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            if node.GetLayoutName() not in self:
-                self[node.GetLayoutName()] = OffscreenSliceView(self.core, node, self.size)
+            self.add(node)
 
     def layout(self) -> np.ndarray:
         """The picture of the current layout: its views at equal sizes in the order of its XML."""
@@ -98,7 +102,10 @@ class OffscreenViews(dict):
         name = element.GetName()
         children = [element.GetNestedElement(number) for number in range(element.GetNumberOfNestedElements())]
         if name == "view":
-            return np.pad(self[element.GetAttribute("singletontag")].picture(), ((2, 2), (2, 2), (0, 0)))
+            view = self.get(element.GetAttribute("singletontag"))
+            # Views of other kinds (3D, plot, table) are not drawn here.
+            picture = view.picture() if view is not None else np.full((*self.size[::-1], 3), 40, np.uint8)
+            return np.pad(picture, ((2, 2), (2, 2), (0, 0)))
         parts = [self._tile(child) for child in children]
         if name == "item":
             return parts[0]

@@ -38,12 +38,18 @@ def desktop():
 
 
 @pytest.fixture
-def drawingPanel():
-    """The panel, with slice views that draw."""
+def drawingDesktop():
+    """The application with an empty scene and slice views that draw."""
     pythonqt.slotErrors.clear()
     made = standins.newScene(views=True)
     _scenes.append(made)
-    widget = made.makeWidget()
+    return made
+
+
+@pytest.fixture
+def drawingPanel(drawingDesktop):
+    """The panel, with slice views that draw."""
+    widget = drawingDesktop.makeWidget()
     yield widget
     widget.cleanup()
     widget.parent.close()
@@ -114,3 +120,36 @@ def temporaryFolders(panel) -> list[Path]:
     """Exchange folders that are there now, but for that of the search for devices."""
     found = set(Path(slicer.app.temporaryPath).glob("SliceInterpolation-*"))
     return sorted(found - {panel._probe.folder} if panel._probe is not None else found)
+
+
+def destroyed(node):
+    """A function that tells whether the C++ object of a node is gone; it keeps nothing alive itself."""
+    import gc
+
+    gone = []
+    node.AddObserver("DeleteEvent", lambda caller, event: gone.append(True))
+
+    def answer() -> bool:
+        gc.collect()
+        return bool(gone)
+
+    return answer
+
+
+def living(kind: type) -> int:
+    """How many objects of a class there are."""
+    import gc
+
+    gc.collect()
+    return sum(isinstance(thing, kind) for thing in gc.get_objects())
+
+
+def cutLabels(panel) -> list[str]:
+    """Names of the visible labels whose last lines are cut off."""
+    from PySide6.QtWidgets import QLabel
+
+    return [
+        label.objectName()
+        for label in panel.parent._q.findChildren(QLabel)
+        if label.isVisible() and label.wordWrap() and label.height() < label.heightForWidth(label.width())
+    ]

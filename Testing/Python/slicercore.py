@@ -24,18 +24,22 @@ class Core:
         self.applicationLogic.SetSliceLogics(vtk.vtkCollection())
         self.applicationLogic.SetViewLogics(vtk.vtkCollection())
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
-        # Color legends and closed surfaces fail without theirs.
-        self.modules = []
+        # Color legends, closed surfaces, plots and loading fail without theirs.
+        self.moduleLogics = {}
         for name, kind in (
             ("Colors", slicer.vtkSlicerColorLogic),
+            ("Terminologies", slicer.vtkSlicerTerminologiesModuleLogic),
             ("SubjectHierarchy", slicer.vtkSlicerSubjectHierarchyModuleLogic),
             ("Segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
+            ("Tables", slicer.vtkSlicerTablesLogic),
+            ("Plots", slicer.vtkSlicerPlotsLogic),
+            ("Volumes", slicer.vtkSlicerVolumesLogic),
         ):
             logic = kind()
             logic.SetMRMLApplicationLogic(self.applicationLogic)
             logic.SetMRMLScene(self.scene)
             self.applicationLogic.SetModuleLogic(name, logic)
-            self.modules.append(logic)
+            self.moduleLogics[name.lower()] = logic
         self.layoutLogic = slicer.vtkMRMLLayoutLogic()
         self.layoutLogic.SetMRMLScene(self.scene)
         self.layoutNode = self.layoutLogic.GetLayoutNode()

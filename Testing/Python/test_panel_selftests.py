@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from paneldesktop import desktop, drawingPanel, panel, slicer
+from paneldesktop import desktop, drawingDesktop, drawingPanel, panel, slicer
 
 FOLDER = Path(__file__).resolve().parents[1] / "Slicer"
 
@@ -48,7 +48,37 @@ def test_the_test_in_the_module_file(panel):
     module.SliceInterpolationTest().runTest()
 
 
-def test_the_script_parses_and_names_its_module():
-    compile((FOLDER / "run_self_tests.py").read_text(), "run_self_tests.py", "exec")
-    assert "SliceInterpolationSelfTests" in (FOLDER / "run_self_tests.py").read_text()
-    assert "SliceInterpolationSelfTests" not in sys.builtin_module_names
+RUNNER = FOLDER / "run_self_tests.py"
+
+
+def test_the_runner_runs_the_tests_before_it_returns(selfTests, drawingDesktop, capsys):
+    assert drawingDesktop.runScript(RUNNER, "empty_panel", "refusals") == 0
+    assert "SelfTests: 2 passed, 0 failed, 0 skipped" in capsys.readouterr().out
+
+
+def test_the_runner_fails_where_no_test_ran(selfTests, drawingDesktop, capsys):
+    assert drawingDesktop.runScript(RUNNER, "no_such_test") == 1
+    assert "SelfTests: 0 passed, 0 failed, 0 skipped" in capsys.readouterr().out
+
+
+def test_the_runner_fails_where_all_tests_were_skipped(selfTests, drawingDesktop, capsys, monkeypatch):
+    monkeypatch.setattr(
+        selfTests.SliceInterpolationSelfTests, "setUp", lambda self: self.skipTest("there is no panel")
+    )
+    assert drawingDesktop.runScript(RUNNER, "refusals") == 1
+    assert "SelfTests: 0 passed, 0 failed, 1 skipped" in capsys.readouterr().out
+
+
+def test_the_runner_fails_where_a_test_fails(selfTests, drawingDesktop, capsys, monkeypatch):
+    def fail(self):
+        raise RuntimeError("this fails")
+
+    monkeypatch.setattr(selfTests.SliceInterpolationSelfTests, "test_refusals", fail)
+    assert drawingDesktop.runScript(RUNNER, "empty_panel", "refusals") == 1
+    assert "SelfTests: 1 passed, 1 failed, 0 skipped" in capsys.readouterr().out
+
+
+def test_the_runner_fails_where_the_tests_cannot_be_imported(selfTests, drawingDesktop, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "SliceInterpolationSelfTests", None)
+    assert drawingDesktop.runScript(RUNNER) == 1
+    assert "SelfTests: 0 passed, 1 failed, 0 skipped" in capsys.readouterr().out

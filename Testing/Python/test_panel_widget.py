@@ -61,7 +61,7 @@ def test_an_empty_scene(panel):
         assert not button.enabled
         assert "Choose an input volume" in button.toolTip
     assert not ui.restoreLayoutButton.enabled
-    assert ui.exportButton.toolTip == "Measure first."
+    assert "Measure first." in ui.exportButton.toolTip
     assert not ui.progressBar.visible
     assert "head phantom" in ui.planLabel.text
 
@@ -401,7 +401,7 @@ def test_compare_and_restore(panel, desktop):
 def test_trust_check(panel):
     loadTiny(panel, **SMALL)
     choose(panel, method="flow")
-    assert panel.ui.trustPlotButton.toolTip == "There is nothing to plot yet."
+    assert "There is nothing to plot yet." in panel.ui.trustPlotButton.toolTip
     panel.ui.trustButton.click()
     assert panel.ui.trustButton.text == "Cancel"
     assert not panel.ui.applyButton.enabled
@@ -453,7 +453,7 @@ def test_noise_maps_and_region(panel, desktop):
     assert residual.shape == slicer.util.arrayFromVolume(scan).shape
     assert np.abs(residual[1:-1]).max() > 0
     panel.ui.noisePlotButton.click()
-    assert panel.ui.regionButton.toolTip == "Choose a region first."
+    assert "Choose a region first." in panel.ui.regionButton.toolTip
     roi = desktop.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
     bounds = [0.0] * 6
     scan.GetRASBounds(bounds)

@@ -313,12 +313,10 @@ class SliceInterpolationSelfTests(ScriptedLoadableModuleTest):
         self.screenshot("phantom")
 
 
-def runAll() -> unittest.TestResult:
-    """Run all tests and return what came of them."""
+def runTests(words: list[str] = ()) -> unittest.TestResult:
+    """Run all tests, or those whose names contain one of the words, and return what came of them."""
+    names = unittest.TestLoader().getTestCaseNames(SliceInterpolationSelfTests)
+    chosen = [name for name in names if not words or any(word in name for word in words)]
     return unittest.TextTestRunner(verbosity=2).run(
-        unittest.TestSuite(
-            SliceInterpolationSelfTests(name)
-            for name in dir(SliceInterpolationSelfTests)
-            if name.startswith("test_")
-        )
+        unittest.TestSuite(SliceInterpolationSelfTests(name) for name in chosen)
     )

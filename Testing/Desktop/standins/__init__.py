@@ -8,6 +8,13 @@ wrong: every attribute is checked against `slicer-desktop-api.json`, read off th
 Call `start()` once in a process, before the module is imported, and `newScene()` for each test.
 """
 
-from .application import SLICER_SOURCE, Desktop, newScene, start
+import sys
+from pathlib import Path
+
+# The scene and the offscreen views are those of the tests that need no panel.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Python"))
+
+from .application import Desktop, newScene, start  # noqa: E402
+from .modules import SLICER_SOURCE  # noqa: E402
 
 __all__ = ["SLICER_SOURCE", "Desktop", "newScene", "start"]

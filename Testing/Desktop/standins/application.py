@@ -1,27 +1,25 @@
-"""`slicer.app`, the layout manager, the module base classes, and the scene: what the application sets up at startup."""
+"""`slicer.app` and the scene with its logics: what the application sets up at startup."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
+import runpy
 import sys
 import tempfile
+import traceback
 import types
-import unittest
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import slicer
 import slicer.util
 import vtk
 from PySide6 import QtCore, QtWidgets
+from slicercore import Core
 
-from . import parameternode, pythonqt, widgets
+from . import modules, pythonqt, widgets
 from .api import Checked
-
-SLICER_SOURCE = os.environ.get("SLICER_SOURCE", "")
-"""A source tree of Slicer: its own Python files for modules and parameter nodes then take the place of ours."""
-_MODULE_FOLDER = Path(__file__).resolve().parents[3] / "SliceInterpolation"
+from .files import IOManager
+from .layout import LayoutManager
 
 
 class Application(Checked):
@@ -46,6 +44,8 @@ class Application(Checked):
         self._logic = self._layoutManager = None
         self._startup: list[Any] = []
         self._testing = True
+        self._options = types.SimpleNamespace(runPythonAndExit=False)
+        self._code: int | None = None
 
     def applicationLogic(self):
         """The real application logic."""
@@ -55,14 +55,25 @@ class Application(Checked):
         """The layout manager."""
         return self._layoutManager
 
+    def coreIOManager(self) -> IOManager:
+        """Loads and saves."""
+        return IOManager()
+
     def processEvents(self) -> None:
         """Let the event loop run."""
-        self._layoutManager._makeSliceLogics()
         self._qt.processEvents()
 
     def testingEnabled(self) -> bool:
         """True: pop-ups are logged instead of shown, as under `--testing`."""
         return self._testing
+
+    def commandOptions(self) -> types.SimpleNamespace:
+        """The one that `slicer.util.exit` changes."""
+        return self._options
+
+    def exit(self, code: int = 0) -> None:
+        """The event loop will end with this code."""
+        self._code = code
 
     def userSettings(self):
         """Settings, kept in a temporary folder."""
@@ -102,125 +113,50 @@ class Application(Checked):
         for slot in self._startup:
             slot()
 
+    def _runScript(self, path: Path, *arguments: str) -> int | None:
+        """What `--testing --python-script PATH ARGUMENTS` does: the exit code, None where the application goes on.
 
-class LayoutManager(Checked):
-    """The real layout logic makes the view nodes; slice logics are attached here, as slice widgets do."""
-
-    apiKey = "slicer.app.layoutManager()"
-
-    def __init__(self, scene, applicationLogic):
-        self._layoutLogic = slicer.vtkMRMLLayoutLogic()
-        self._layoutLogic.SetMRMLScene(scene)
-        self._scene, self._applicationLogic = scene, applicationLogic
-        self._views: dict[str, Any] = {}
-        self._sliceLogics = vtk.vtkCollection()
-        applicationLogic.SetSliceLogics(self._sliceLogics)
-        applicationLogic.SetViewLogics(vtk.vtkCollection())
-        self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-
-    @property
-    def layout(self) -> int:
-        """Number of the layout."""
-        return self._layoutLogic.GetLayoutNode().GetViewArrangement()
-
-    def setLayout(self, number: int) -> None:
-        """Switch the layout."""
-        self._layoutLogic.GetLayoutNode().SetViewArrangement(number)
-        self._makeSliceLogics()
-
-    def layoutLogic(self):
-        """The real one."""
-        return self._layoutLogic
-
-    def mrmlSliceLogics(self):
-        """The real slice logics."""
-        return self._sliceLogics
-
-    def sliceViewNames(self) -> tuple:
-        """Layout names of all slice views of the scene."""
-        return tuple(node.GetLayoutName() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"))
-
-    def sliceWidget(self, name: str):
-        """A slice widget with an offscreen view, where the scene was started with views; else None."""
-        self._makeSliceLogics()
-        return SliceWidget(self._views[name]) if name in self._views else None
-
-    def _drawOffscreen(self, desktop) -> None:
-        """From now on, give each slice view a render window."""
-        from offscreen import OffscreenViews
-
-        self._views = OffscreenViews(desktop)
-
-    def _makeSliceLogics(self) -> None:
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            if self._views and node.GetLayoutName() not in self._views:
-                self._views._onLayout(None, "")
-            elif self._applicationLogic.GetSliceLogicByLayoutName(node.GetLayoutName()) is None:
-                logic = slicer.vtkMRMLSliceLogic()
-                logic.SetMRMLApplicationLogic(self._applicationLogic)
-                logic.SetMRMLScene(self._scene)
-                self._sliceLogics.AddItem(logic)
-                logic.SetSliceNode(node)
-                logic.ResizeSliceNode(300, 300)
+        The application leaves as soon as the script has returned, with 0 unless there was an error that nobody
+        caught; timers that the script has started never fire. A code given by `slicer.util.exit` is kept.
+        """
+        self._options.runPythonAndExit, self._code = self._testing, None
+        self.processEvents()
+        formerArguments, sys.argv = sys.argv, [str(path), *arguments]
+        failed = False
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except Exception:
+            failed = True
+            traceback.print_exc(file=sys.stderr)
+        finally:
+            sys.argv = formerArguments
+        if self._options.runPythonAndExit:
+            self._code = int(failed)
+        return self._code
 
 
-class SliceWidget(Checked):
-    """A slice widget: its view and its logic."""
-
-    apiKey = "layoutManager.sliceWidget('Red')"
-
-    def __init__(self, view):
-        self._view = view
-
-    def sliceView(self):
-        """The view, with `renderWindow()` and `scheduleRender()`."""
-        return self._view
-
-    def sliceLogic(self):
-        """The real slice logic."""
-        return self._view.logic
-
-
-class Desktop:
+class Desktop(Core):
     """One scene with its logics, as the application has after startup; views: with slice views that draw."""
 
     def __init__(self, app: Application, views: bool = False):
-        self.scene = slicer.vtkMRMLScene()
-        slicer.mrmlScene = self.scene
-        crosshair = slicer.vtkMRMLCrosshairNode()
-        crosshair.SetCrosshairName("default")
-        self.scene.AddNode(crosshair)
-        self.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
-        logic = slicer.vtkSlicerApplicationLogic()
-        logic.SetMRMLScene(self.scene)
-        logic.GetColorLogic().SetMRMLScene(self.scene)
-        logic.GetColorLogic().AddDefaultColorNodes()
-        app._logic = logic
-        self.modules = []
-        found = {}
-        for name, kind in (
-            ("Terminologies", slicer.vtkSlicerTerminologiesModuleLogic),
-            ("SubjectHierarchy", slicer.vtkSlicerSubjectHierarchyModuleLogic),
-            ("Segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
-            ("Tables", slicer.vtkSlicerTablesLogic),
-            ("Plots", slicer.vtkSlicerPlotsLogic),
-            ("Volumes", slicer.vtkSlicerVolumesLogic),
-        ):
-            module = kind()
-            module.SetMRMLApplicationLogic(logic)
-            module.SetMRMLScene(self.scene)
-            logic.SetModuleLogic(name, module)
-            self.modules.append(module)
-            found[name.lower()] = types.SimpleNamespace(logic=lambda module=module: module)
-        found["colors"] = types.SimpleNamespace(logic=lambda: slicer.vtkSlicerColorLogic)
+        super().__init__()
+        app._logic = self.applicationLogic
+        self._remote = slicer.vtkMRMLRemoteIOLogic()  # scene bundles are unpacked in its cache
+        self._remote.SetMRMLScene(self.scene)
+        self._remote.GetCacheManager().SetRemoteCacheDirectory(app._folder)
+        self._remote.AddDataIOToScene()
+        found = {
+            name: types.SimpleNamespace(logic=lambda logic=logic: logic)
+            for name, logic in self.moduleLogics.items()
+        }
         found["sliceinterpolation"] = types.SimpleNamespace(
-            path=str(_MODULE_FOLDER / "SliceInterpolation.py")
+            path=str(modules.MODULE_FOLDER / "SliceInterpolation.py")
         )
+        if modules.SLICER_SOURCE:
+            found["segmentstatistics"] = types.SimpleNamespace()
         slicer.modules = types.SimpleNamespace(**found)
         self._hierarchyTag = self.scene.AddObserver(self.scene.NodeAddedEvent, self._addToHierarchy)
-        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
-        app._layoutManager = LayoutManager(self.scene, logic)
-        self.applicationLogic, self.layoutNode = logic, app._layoutManager.layoutLogic().GetLayoutNode()
+        app._layoutManager = LayoutManager(self)
         if views:
             app._layoutManager._drawOffscreen(self)
 
@@ -228,6 +164,10 @@ class Desktop:
         """The slice views of the current layout, (rows, columns, 3) uint8; only with views."""
         slicer.app.processEvents()
         return slicer.app._layoutManager._views.layout()
+
+    def runScript(self, path: Path, *arguments: str) -> int | None:
+        """Run a script as `--testing --python-script` does; the exit code of the application."""
+        return slicer.app._runScript(path, *arguments)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _addToHierarchy(self, caller, event, node) -> None:
@@ -272,9 +212,8 @@ def start() -> Application:
     global _app
     if _app is not None:
         return _app
-    for folder in (_MODULE_FOLDER, Path(__file__).resolve().parents[2] / "Python"):
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
+    if str(modules.MODULE_FOLDER) not in sys.path:
+        sys.path.insert(0, str(modules.MODULE_FOLDER))
     sys.modules["qt"] = pythonqt.makeQtModule()
     ctk = sys.modules["ctk"] = types.ModuleType("ctk")
     for cls in widgets.CLASSES:
@@ -282,135 +221,10 @@ def start() -> Application:
         setattr(ctk if cls.__name__.startswith("ctk") else slicer, cls.__name__, made)
     pythonqt.register(ModuleWidget, "")
     _app = slicer.app = Application()
-    if SLICER_SOURCE:
-        _useSlicersOwn(Path(SLICER_SOURCE) / "Base" / "Python" / "slicer", sys.modules["qt"], ctk)
-    else:
-        _useOurs()
-    samples = sys.modules["SampleData"] = types.ModuleType("SampleData")
-    samples.SampleDataLogic = SampleDataLogic
+    modules.install(sys.modules["qt"], ctk)
     return _app
 
 
 def newScene(views: bool = False) -> Desktop:
     """A fresh scene that is also `slicer.mrmlScene`; views: with slice views that draw offscreen."""
     return Desktop(start(), views)
-
-
-class SampleDataLogic:
-    """The registry of the module Sample Data."""
-
-    sources: ClassVar[list[dict[str, Any]]] = []
-
-    @staticmethod
-    def registerCustomSampleDataSource(**source: Any) -> None:
-        """Keep a source; the lengths are checked as the desktop does."""
-        for key in ("uris", "fileNames", "nodeNames"):
-            if not isinstance(source[key], str):
-                raise ValueError(f"{key} of a single file is a string")
-        SampleDataLogic.sources.append(source)
-
-
-class ScriptedLoadableModule:
-    """Base of the module class."""
-
-    def __init__(self, parent):
-        self.parent = parent
-        self.moduleName = type(self).__name__
-
-
-class ScriptedLoadableModuleWidget:
-    """Base of the panel."""
-
-    def __init__(self, parent=None):
-        self.moduleName = type(self).__name__.removesuffix("Widget")
-        self.developerMode = False
-        self.parent = parent
-        self.layout = parent.layout()
-
-    def setup(self) -> None:
-        """No developer section."""
-
-    def cleanup(self) -> None:
-        """Nothing to clean up."""
-
-    def resourcePath(self, name: str) -> str:
-        """A file below Resources."""
-        return str(_MODULE_FOLDER / "Resources" / name)
-
-
-class ScriptedLoadableModuleLogic:
-    """Base of the logic: a singleton parameter node."""
-
-    def __init__(self, parent=None):
-        self.moduleName = type(self).__name__.removesuffix("Logic")
-
-    def getParameterNode(self):
-        """The parameter node of the scene, made where there is none."""
-        scene = slicer.mrmlScene
-        node = scene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
-        if node is None:
-            node = scene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
-            node.UnRegister(None)
-            node.SetSingletonTag(self.moduleName)
-            node.SetAttribute("ModuleName", self.moduleName)
-            node.SetName(scene.GenerateUniqueName(self.moduleName))
-            node = scene.AddNode(node)
-        return node
-
-
-class ScriptedLoadableModuleTest(unittest.TestCase):
-    """Base of self tests."""
-
-    def __init__(self, methodName: str = "runTest"):
-        super().__init__(methodName)
-        self.messageDelay = 0
-
-    def delayDisplay(self, message: str, *arguments: Any, **more: Any) -> None:
-        """Let the event loop run; the message is not shown."""
-        slicer.app.processEvents()
-
-
-def _useOurs() -> None:
-    i18n = sys.modules["slicer.i18n"] = types.ModuleType("slicer.i18n")
-    i18n.tr = lambda text: text
-    i18n.translate = lambda context, text: text
-    base = sys.modules["slicer.ScriptedLoadableModule"] = types.ModuleType("slicer.ScriptedLoadableModule")
-    for cls in (
-        ScriptedLoadableModule,
-        ScriptedLoadableModuleWidget,
-        ScriptedLoadableModuleLogic,
-        ScriptedLoadableModuleTest,
-    ):
-        setattr(base, cls.__name__, cls)
-    sys.modules["slicer.parameterNodeWrapper"] = parameternode
-
-
-def _useSlicersOwn(folder: Path, qt: types.ModuleType, ctk: types.ModuleType) -> None:
-    """Load i18n, ScriptedLoadableModule and parameterNodeWrapper from a source tree of Slicer."""
-    never = type("NotInTheStandIns", (), {})
-    for module, names in (
-        (
-            ctk,
-            ("ctkCheckBox", "ctkCheckablePushButton", "ctkDoubleSlider", "ctkDoubleSpinBox", "ctkComboBox"),
-        ),
-        (ctk, ("ctkRangeWidget", "ctkDoubleRangeSlider", "ctkPathLineEdit", "ctkDirectoryButton")),
-        (ctk, ("ctkColorPickerButton", "ctkCoordinatesWidget")),
-        (slicer, ("qMRMLSliderWidget", "qMRMLSpinBox", "qMRMLRangeWidget", "qMRMLCheckableNodeComboBox")),
-        (slicer, ("qMRMLSubjectHierarchyComboBox",)),
-    ):
-        for name in names:
-            if not hasattr(module, name):
-                setattr(module, name, never)
-    for name in ("i18n", "ScriptedLoadableModule", "parameterNodeWrapper"):
-        path = folder / f"{name}.py"
-        if not path.exists():
-            path = folder / name / "__init__.py"
-        spec = importlib.util.spec_from_file_location(
-            f"slicer.{name}",
-            path,
-            submodule_search_locations=[str(path.parent)] if path.stem == "__init__" else None,
-        )
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[f"slicer.{name}"] = module
-        setattr(slicer, name, module)
-        spec.loader.exec_module(module)

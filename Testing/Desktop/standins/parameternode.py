@@ -1,6 +1,7 @@
 """The parameter node wrapper, for the types that the panel has: str, bool, bounded float, enumeration and node.
 
-Values are kept in the parameter node in the same form as the desktop keeps them.
+Values are kept in the parameter node in the same form as the desktop keeps them. As in 5.10, `disconnectGui` leaves
+the observer of `connectGui` on the node, which keeps the wrapper alive: one more with each re-entry of a module.
 """
 
 from __future__ import annotations
@@ -102,10 +103,8 @@ def _connectGui(self, gui) -> int:
         changed = _writer(self, name, read)
         getattr(widget, signal).connect(changed)
         connected.append((widget, signal, name, write, changed))
-    observer = self.parameterNode.AddObserver(
-        vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._fromNode()
-    )
-    self._guis[tag] = (connected, observer)
+    self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._fromNode())
+    self._guis[tag] = connected
     return tag
 
 
@@ -119,10 +118,8 @@ def _writer(self, name: str, read):
 
 def _disconnectGui(self, tag) -> None:
     if tag in self._guis:
-        connected, observer = self._guis.pop(tag)
-        for widget, signal, _name, _write, changed in connected:
+        for widget, signal, _name, _write, changed in self._guis.pop(tag):
             getattr(widget, signal).disconnect(changed)
-        self.parameterNode.RemoveObserver(observer)
 
 
 def _fromNode(self) -> None:
@@ -130,7 +127,7 @@ def _fromNode(self) -> None:
         return
     self._updating = True
     try:
-        for connected, _observer in self._guis.values():
+        for connected in self._guis.values():
             for _widget, _signal, name, write, _changed in connected:
                 write(_read(self, name))
     finally:

@@ -49,7 +49,14 @@ class QtObject(metaclass=_QtClass):
         api.check(self.apiKey, name, "method")
         if isinstance(value, QtCore.SignalInstance):
             return Signal(self, value, name)
-        return lambda *arguments: wrap(value(*map(unwrap, arguments)))
+
+        def call(*arguments: Any) -> Any:
+            result = wrap(value(*map(unwrap, arguments)))
+            if name == "setToolTip":
+                wrapToolTip(q)
+            return result
+
+        return call
 
     def __setattr__(self, name: str, value: Any) -> None:
         q = object.__getattribute__(self, "_q")
@@ -59,6 +66,8 @@ class QtObject(metaclass=_QtClass):
         api.check(self.apiKey, name, "property")
         if not q.setProperty(name, unwrap(value)):
             raise ValueError(f"{self.apiKey}.{name} cannot be set to {value!r}")
+        if name == "toolTip":
+            wrapToolTip(q)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, QtObject) and self._q is other._q
@@ -129,6 +138,13 @@ def _positional(slot: Any) -> int:
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return sys.maxsize
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
+def wrapToolTip(widget: QtWidgets.QWidget) -> None:
+    """Make a plain tool tip a paragraph, as the application does so that long ones wrap: "a" reads back "<p>a</p>"."""
+    text = widget.toolTip()
+    if text and not QtGui.Qt.mightBeRichText(text):
+        widget.setToolTip(QtGui.Qt.convertFromPlainText(text, QtCore.Qt.WhiteSpaceMode.WhiteSpaceNormal))
 
 
 def wrap(value: Any) -> Any:
@@ -236,4 +252,6 @@ class UiLoader:
             if child is None:
                 raise RuntimeError(f"the .ui file connects to '{receiver}', which it does not contain")
             widget.sceneReceivers.append(child)
+        for child in widget.findChildren(QtWidgets.QWidget):
+            wrapToolTip(child)
         return wrap(widget)

@@ -50,7 +50,11 @@ class qMRMLWidget(QWidget):
 
 
 class qMRMLNodeComboBox(QWidget):
-    """Chooses a node of some types of the scene, or none."""
+    """Chooses a node of some types of the scene, or none.
+
+    While a scene is being loaded the list stays as it was, and a node that is not in the list cannot be chosen: a
+    panel that follows the parameter node during loading shows none, until it is told again afterwards.
+    """
 
     currentNodeChanged = Signal(object)
     currentNodeIDChanged = Signal(str)
@@ -60,7 +64,7 @@ class qMRMLNodeComboBox(QWidget):
         self._scene, self._tags, self._ids = None, [], []
         self._types, self._noneEnabled, self._noneDisplay, self._showChildren = [], False, "None", True
         self._add = self._remove = self._rename = self._edit = True
-        self._current = None
+        self._current, self._listed = None, []
         self._box = QComboBox(self)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -93,10 +97,10 @@ class qMRMLNodeComboBox(QWidget):
 
     def setCurrentNode(self, node) -> None:
         """Choose a node; None chooses none."""
-        if node is not None and node not in self._nodes():
+        if node is not None and node not in self._listed:
             node = None
         self._choose(node)
-        self._refresh()
+        self._show()
 
     def setCurrentNodeID(self, nodeId) -> None:
         """Choose a node by its ID."""
@@ -104,7 +108,7 @@ class qMRMLNodeComboBox(QWidget):
 
     def nodeCount(self) -> int:
         """Number of nodes in the list."""
-        return len(self._nodes())
+        return len(self._listed)
 
     def _nodes(self) -> list:
         if self._scene is None or self._scene.IsClosing():
@@ -120,12 +124,17 @@ class qMRMLNodeComboBox(QWidget):
         return found
 
     def _onSceneChanged(self, caller, event) -> None:
-        self._refresh()
+        if not caller.IsImporting():
+            self._refresh()
 
     def _refresh(self) -> None:
-        nodes = self._nodes()
+        nodes = self._listed = self._nodes()
         if self._current not in nodes:
             self._choose(None if self._noneEnabled or not nodes else nodes[0])
+        self._show()
+
+    def _show(self) -> None:
+        nodes = self._listed
         self._box.blockSignals(True)
         self._box.clear()
         self._ids = [None] if self._noneEnabled else []
@@ -257,7 +266,7 @@ class ctkCollapsibleButton(QAbstractButton):
         self._collapsed = False
         self._hiddenByUs, self._folding = [], False
         self.setContentsMargins(4, _HEADER, 4, 4)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum)
+        self.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Preferred)
         self.clicked.connect(lambda: self._setCollapsed(not self._collapsed))
 
     def _isCollapsed(self) -> bool:
@@ -290,8 +299,9 @@ class ctkCollapsibleButton(QAbstractButton):
         """A child that is shown or hidden while the section is folded appears, or not, when it is unfolded."""
         if self._collapsed and not self._folding:
             self._folding = True
-            if event.type() == QEvent.Type.ShowToParent and child not in self._hiddenByUs:
-                self._hiddenByUs.append(child)
+            if event.type() == QEvent.Type.ShowToParent:
+                if child not in self._hiddenByUs:
+                    self._hiddenByUs.append(child)
                 child.hide()
             elif event.type() == QEvent.Type.HideToParent and child in self._hiddenByUs:
                 self._hiddenByUs.remove(child)
@@ -305,24 +315,33 @@ class ctkCollapsibleButton(QAbstractButton):
             self._apply()
 
     def sizeHint(self) -> QSize:
-        """Of the header, or of the contents below it."""
+        """Of the header, or of the contents below it: less than they need, see `hasHeightForWidth`."""
         if self._collapsed or self.layout() is None:
             return QSize(200, _HEADER + 2)
-        return self.layout().totalSizeHint()
+        hint = self.layout().totalSizeHint()
+        if not self.layout().hasHeightForWidth():
+            return hint
+        return QSize(hint.width(), self.layout().totalHeightForWidth(2 * max(self.width(), hint.width())))
 
     def minimumSizeHint(self) -> QSize:
         """As small as the contents allow."""
         if self._collapsed or self.layout() is None:
             return QSize(80, _HEADER + 2)
-        return self.layout().totalMinimumSize()
+        return self.layout().totalMinimumSize().boundedTo(self.sizeHint())
 
     def hasHeightForWidth(self) -> bool:
-        """Labels wrap."""
-        return not self._collapsed and self.layout() is not None and self.layout().hasHeightForWidth()
+        """False: labels that wrap get less height than their `heightForWidth`.
 
-    def heightForWidth(self, width: int) -> int:
-        """Of the contents."""
-        return self.layout().totalHeightForWidth(width)
+        That was seen in the desktop: last lines are cut off. Here a section is as high as if it were twice as wide.
+        A minimum height of the label itself is respected, here as there.
+        """
+        return False
+
+    def resizeEvent(self, event) -> None:
+        """The height that is asked for depends on the width."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
 
     def paintEvent(self, event) -> None:
         """Header with an arrow, frame around the contents."""
