@@ -6,8 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from paneldesktop import cutLabels, desktop, destroyed, drawingDesktop, living, panel, slicer, spin
-import standins
+from paneldesktop import cutLabels, desktop, destroyed, drawingDesktop, living, panel, slicer, spin, standins
 from standins import api
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 # The scene and the offscreen views are those of the tests that need no panel.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Python"))
 
-from .application import Desktop, newScene, start  # noqa: E402
-from .modules import SLICER_SOURCE  # noqa: E402
+from .application import Desktop, newScene, start
+from .modules import SLICER_SOURCE
 
 __all__ = ["SLICER_SOURCE", "Desktop", "newScene", "start"]

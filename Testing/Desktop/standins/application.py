@@ -221,7 +221,7 @@ def start() -> Application:
         setattr(ctk if cls.__name__.startswith("ctk") else slicer, cls.__name__, made)
     pythonqt.register(ModuleWidget, "")
     _app = slicer.app = Application()
-    modules.install(sys.modules["qt"], ctk)
+    modules.install(ctk)
     return _app
 
 

@@ -94,8 +94,8 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         slicer.app.processEvents()
 
 
-def install(qt: types.ModuleType, ctk: types.ModuleType) -> None:
-    """Make `slicer.ScriptedLoadableModule`, `slicer.parameterNodeWrapper`, `slicer.i18n` and `SampleData` importable."""
+def install(ctk: types.ModuleType) -> None:
+    """Make the base classes, the parameter node wrapper, the translation and Sample Data importable."""
     if SLICER_SOURCE:
         _useSlicersOwn(Path(SLICER_SOURCE), ctk)
     else:
