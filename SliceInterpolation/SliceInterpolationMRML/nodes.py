@@ -24,11 +24,13 @@ ORIGINAL_ROLE = "SliceInterpolation.Original"
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
-def volumeFromNode(node) -> Volume:
+def volumeFromNode(node, guessedUnits: str | None = None) -> Volume:
     """The volume of a scalar volume node; its voxels are a view of those of the node and must not be changed.
 
-    A transform above the node is not applied: the volume lies in the grid that the node stores. Raises InputError
-    for a node without voxels and for labelmaps, vector volumes and tensors.
+    A transform above the node is not applied: the volume lies in the grid that the node stores.
+    guessedUnits: "HU" or "arbitrary", as guessed from the voxels before, which spares a look at all of them; it counts
+    only where the node itself says nothing. Raises InputError for a node without voxels and for labelmaps, vector
+    volumes and tensors.
 
     Example::
 
@@ -38,7 +40,10 @@ def volumeFromNode(node) -> Volume:
     array = _voxels(node)
     spacing, origin, direction = _geometry(node)
     own = sliceAttributes(node)
-    volume = Volume(array, spacing, origin, direction, **attributes_from(own))
+    attributes = attributes_from(own)
+    if attributes["units"] is None and guessedUnits is not None:
+        attributes.update(units=guessedUnits, units_guessed=True)
+    volume = Volume(array, spacing, origin, direction, **attributes)
     volume.provenance = letters_for(volume, own)
     return volume
 
@@ -56,6 +61,14 @@ def isResult(node) -> bool:
     """True where the node holds slices that were not acquired."""
     letters = sliceAttributes(node).get("SliceProvenance", "")
     return any(letter in "SD" for letter in letters)
+
+
+def isSameGrid(node, other) -> bool:
+    """True where the voxels of two volume nodes lie at the same places of their grids; transforms are left aside."""
+    one, two = (
+        volumeFromNode(each, guessedUnits="arbitrary") for each in (node, other)
+    )  # units do not matter
+    return one.same_grid(two)
 
 
 def nodeFromVolume(volume: Volume, name: str, referenceNode=None):

@@ -5,8 +5,11 @@ import enum
 from typing import Annotated
 
 from slicer import vtkMRMLScalarVolumeNode
-from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from SliceInterpolationLib.request import Request
+
+from .i18n import _
 
 
 class Factor(enum.Enum):
@@ -49,6 +52,22 @@ class SliceAxis(enum.Enum):
     def label(self) -> str:
         """Text in the panel."""
         return _("automatic (largest spacing)") if self is SliceAxis.AUTO else self.value
+
+
+class Units(enum.Enum):
+    """What the intensities of the input stand for."""
+
+    AUTO = "auto"
+    HU = "HU"
+    ARBITRARY = "arbitrary"
+
+    def label(self) -> str:
+        """Text in the panel."""
+        return {
+            Units.AUTO: _("automatic"),
+            Units.HU: _("HU (CT)"),
+            Units.ARBITRARY: _("arbitrary (MR and others)"),
+        }[self]
 
 
 class Arrangement(enum.Enum):
@@ -95,6 +114,7 @@ class SliceInterpolationParameterNode:
     outputMode: OutputMode = OutputMode.INTERPOLATED
     strength: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     sliceAxis: SliceAxis = SliceAxis.AUTO
+    units: Units = Units.AUTO
     device: str = "auto"
     force: bool = False
     resultVolume: vtkMRMLScalarVolumeNode
@@ -107,3 +127,16 @@ class SliceInterpolationParameterNode:
     huHigh: Annotated[float, WithinRange(-1024.0, 3071.0)] = 100.0
     marginMm: Annotated[float, WithinRange(0.0, 20.0)] = 3.0
     keepEdits: bool = False
+
+    def request(self) -> Request:
+        """What is asked for now; raises InputError where the choices cannot be together."""
+        return Request(
+            factor=self.factor.value,
+            method=self.method,
+            output_mode=self.outputMode.value,
+            strength=self.strength,
+            axis=self.sliceAxis.value,
+            device=self.device,
+            units=self.units.value,
+            force=self.force,
+        )

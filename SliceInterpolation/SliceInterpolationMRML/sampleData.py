@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import slicer
 
+from .figures.segments import addSegment, newSegmentation
+from .i18n import _
 from .nodes import nodeFromVolume
-from .segments import addSegment, newSegmentation
 
 SAMPLE_NAME = "HeadPhantom"
 
@@ -35,3 +36,9 @@ def loadPhantom(name: str = SAMPLE_NAME, show: bool = True, **options):
     if show:
         slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
     return volumeNode, segmentationNode
+
+
+def loadSampleData(source=None):
+    """`loadPhantom` for the panel and the module Sample Data: 30 slices at 5 mm; errors are shown."""
+    with slicer.util.tryWithErrorDisplay(_("The head phantom could not be made."), waitCursor=True):
+        return loadPhantom()

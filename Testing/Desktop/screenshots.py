@@ -78,8 +78,8 @@ class Photographer:
 def main(folder: Path) -> None:
     """Take all pictures."""
     standins.start()
-    from SliceInterpolationMRML import dependencies
     from SliceInterpolationMRML.parameters import Arrangement
+    from SliceInterpolationMRML.run import dependencies
     from SliceInterpolationMRML.sampleData import loadPhantom
 
     camera = Photographer(folder)

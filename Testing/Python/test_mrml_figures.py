@@ -15,7 +15,9 @@ from SliceInterpolationLib.phantom import Hematoma, head_phantom
 from SliceInterpolationLib.reports.measure import COLUMNS, measure
 from SliceInterpolationLib.reports.noise import analyze_noise, write_noise_report
 from SliceInterpolationLib.reports.trust import trust
-from SliceInterpolationMRML import measurement, nodes, noiseDisplay, segments, tablesAndPlots, trustDisplay
+from SliceInterpolationMRML import nodes
+from SliceInterpolationMRML.figures import measurement, noise, segments, tablesAndPlots
+from SliceInterpolationMRML.figures import trust as trust_nodes
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +82,8 @@ def test_plot_is_replaced_not_piled_up(core):  # noqa: F811
 
 
 def test_diverging_colors_are_symmetric_about_zero(core, scan):  # noqa: F811
-    node = noiseDisplay.divergingColorNode()
-    assert noiseDisplay.divergingColorNode() is node
+    node = noise.divergingColorNode()
+    assert noise.divergingColorNode() is node
     count = node.GetNumberOfColors()
     assert count % 2 == 1
     table = node.GetLookupTable()
@@ -90,7 +92,7 @@ def test_diverging_colors_are_symmetric_about_zero(core, scan):  # noqa: F811
     first, last = (table.GetTableValue(number) for number in (0, count - 1))
     assert first[2] > first[0]
     assert last[0] > last[2]
-    limit = noiseDisplay.showDiverging(scan, 12.0)
+    limit = noise.showDiverging(scan, 12.0)
     display = scan.GetDisplayNode()
     assert limit == 12.0
     assert (display.GetWindow(), display.GetLevel(), display.GetColorNodeID()) == (24.0, 0.0, node.GetID())
@@ -101,7 +103,7 @@ def test_noise_nodes(core, scan, volume, tmp_path):  # noqa: F811
     write_noise_report(
         volume, report, tmp_path / "noise", interpolate(volume, factor=2, method="linear").volume
     )
-    made = noiseDisplay.showNoiseFolder(scan, tmp_path / "noise")
+    made = noise.showNoiseFolder(scan, tmp_path / "noise")
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["residual"]), report.residual.array)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["noiseSd"]), report.noise_sd.array)
     display = made["residual"].GetDisplayNode()
@@ -124,13 +126,13 @@ def test_noise_nodes(core, scan, volume, tmp_path):  # noqa: F811
 
 
 def test_region_statistics_of_a_segment(core, scan, segmentation, phantom):  # noqa: F811
-    (row,) = noiseDisplay.regionStatistics([scan], segmentation)
+    (row,) = noise.regionStatistics([scan], segmentation)
     values = phantom.image[phantom.mask > 0]
     assert row["voxels"] == values.size
     assert row["mean"] == pytest.approx(values.mean())
     assert row["sd"] == pytest.approx(values.std())
     assert row["volume_ml"] == pytest.approx(values.size * np.prod(phantom.spacing) / 1000)
-    table = noiseDisplay.showRegionStatistics([scan], segmentation)
+    table = noise.showRegionStatistics([scan], segmentation)
     assert columnOf(table, "region") == ["hematoma"]
 
 
@@ -143,7 +145,7 @@ def test_region_statistics_of_a_roi(core, scan, phantom, volume, angle):  # noqa
     turned.Translate(5, -8, 4)
     turned.RotateZ(angle)
     roi.SetAndObserveObjectToNodeMatrix(turned.GetMatrix())
-    (row,) = noiseDisplay.regionStatistics([scan], roi)
+    (row,) = noise.regionStatistics([scan], roi)
     # Independently: every voxel center through the inverse of the box.
     k, j, i = np.indices(volume.array.shape)
     lps = np.stack([i, j, k, np.ones_like(i)], -1) @ volume.affine.T
@@ -160,9 +162,9 @@ def test_region_statistics_refuse_what_holds_nothing(core, scan):  # noqa: F811
     roi.SetXYZ((900, 0, 0))
     roi.SetRadiusXYZ((5, 5, 5))
     with pytest.raises(InputError, match="holds no voxel"):
-        noiseDisplay.regionStatistics([scan], roi)
+        noise.regionStatistics([scan], roi)
     with pytest.raises(InputError, match="no segmentation and no markups ROI"):
-        noiseDisplay.regionStatistics([scan], scan)
+        noise.regionStatistics([scan], scan)
 
 
 # Trust
@@ -172,36 +174,36 @@ def test_trust_nodes(core, scan, volume, tmp_path):  # noqa: F811
     report = trust(volume, method="cubic", baselines=("linear", "nearest"))
     path = tmp_path / "trust.json"
     path.write_text(json.dumps(report.as_dict()))
-    made = trustDisplay.showTrust(scan, path)
+    made = trust_nodes.showTrust(scan, path)
     assert columnOf(made["means"], "method") == ["cubic", "linear", "nearest"]
     assert columnOf(made["bySlice"], "slice") == list(range(2, volume.slice_count))
     expected = [row["psnr_brain"] for row in report.rows if row["method"] == "nearest"]
     np.testing.assert_allclose(columnOf(made["bySlice"], "nearest"), expected)
     assert made["plot"].GetNumberOfPlotSeriesNodes() == 3
     assert made["bySlice"].GetAttribute("SliceInterpolation.Verdict") == report.verdict
-    errors = trustDisplay.showTrust(scan, report.as_dict(), "mae_hu")
+    errors = trust_nodes.showTrust(scan, report.as_dict(), "mae_hu")
     assert errors["plot"].GetYAxisTitle() == "mean absolute error (HU)"
 
 
 def test_trust_warnings(core, scan, volume):  # noqa: F811
     lost = trust(volume, method="nearest", baselines=("linear",)).as_dict()
-    assert trustDisplay.warnings(lost) == [lost["verdict"]]
+    assert trust_nodes.warnings(lost) == [lost["verdict"]]
     won = trust(volume, method="linear", baselines=("nearest",)).as_dict()
-    assert trustDisplay.warnings(won) == []
+    assert trust_nodes.warnings(won) == []
     from SliceInterpolationLib.catalogue import find_model
 
     low, high = find_model().gap_mm
     far = {**won, "method": find_model().name, "gap_mm": 2 * high + 4}
-    (text,) = trustDisplay.warnings(far)
+    (text,) = trust_nodes.warnings(far)
     assert f"{high + 2:.3g} mm" in text
     assert f"{low:g} to {high:g} mm" in text
 
 
 def test_what_is_no_trust_report(core, scan, tmp_path):  # noqa: F811
     with pytest.raises(InputError, match="not a readable trust report"):
-        trustDisplay.showTrust(scan, tmp_path / "none.json")
+        trust_nodes.showTrust(scan, tmp_path / "none.json")
     with pytest.raises(InputError, match="lacks gap_mm"):
-        trustDisplay.showTrust(scan, {"method": "x", "rows": [], "means": {}, "trusted": True, "verdict": ""})
+        trust_nodes.showTrust(scan, {"method": "x", "rows": [], "means": {}, "trusted": True, "verdict": ""})
 
 
 # Segments and measurement
@@ -253,9 +255,9 @@ def test_measurement_on_the_result_grid(core, scan, segmentation, volume, phanto
     assert [float(row["volume_ml"]) for row in written] == [row["volume_ml"] for row in rows]
     assert made["table"].GetNumberOfRows() == 3
     assert made["plot"].GetNumberOfPlotSeriesNodes() == 3
-    table, text = measurement.measureSegment(scan, segmentation, "", result)
-    assert table.GetNumberOfRows() == 3
-    assert f"{rows[1]['volume_ml']:.2f} mL" in text
+    assert f"{rows[1]['volume_ml']:.2f} mL ({rows[1]['difference_percent']:+.1f}%)" in measurement.describe(
+        rows
+    )
 
 
 def test_other_slice_axes(core, volume, phantom):  # noqa: F811

@@ -12,7 +12,7 @@ from slicercore import core, slicer, vtk  # noqa: F401
 from SliceInterpolationLib import InputError, Volume, interpolate
 from SliceInterpolationLib.phantom import head_phantom
 from SliceInterpolationMRML import nodes
-from SliceInterpolationMRML.compareView import (
+from SliceInterpolationMRML.views.compareView import (
     BY_COLUMNS_LAYOUT,
     BY_ROWS_LAYOUT,
     ORIENTATIONS,
@@ -20,7 +20,7 @@ from SliceInterpolationMRML.compareView import (
     CompareView,
     viewName,
 )
-from SliceInterpolationMRML.sliceMarks import SliceMarks, describeView
+from SliceInterpolationMRML.views.sliceMarks import SliceMarks, describeView
 
 FORMER_LAYOUT = 3  # four-up
 

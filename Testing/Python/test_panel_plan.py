@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from SliceInterpolationLib.request import Request
 from SliceInterpolationLib.volume import Volume
+from SliceInterpolationMRML.run import estimate, plan, words
 
-pytest.importorskip("slicer", reason="needs slicer-core, Slicer's MRML core as a Python package")
-from SliceInterpolationMRML import plan
-from SliceInterpolationMRML.plan import planRun
+
+def planRun(volume, device="cpu", rates=None, **options):
+    return plan.planRun(volume, Request(**options), device, rates)
 
 
 def scan(slices=30, gap=5.0, size=64, pixel=0.45):
@@ -24,8 +26,8 @@ def scan(slices=30, gap=5.0, size=64, pixel=0.45):
         ({}, "30 slices at 5.0 mm \u2192 59 at 2.5 mm, about "),
         ({"factor": 4}, "\u2192 117 at 1.25 mm"),
         ({"factor": "isotropic"}, "\u2192 320 at 0.45 mm"),
-        ({"outputMode": "denoised"}, "acquired slices denoised but for the two ends"),
-        ({"outputMode": "denoise-only"}, "30 slices at 5.0 mm, all but the two ends denoised"),
+        ({"output_mode": "denoised"}, "acquired slices denoised but for the two ends"),
+        ({"output_mode": "denoise-only"}, "30 slices at 5.0 mm, all but the two ends denoised"),
         ({"device": "cuda:0"}, "on GPU."),
         ({"device": "cuda:0", "method": "linear"}, "on CPU."),
     ],
@@ -42,7 +44,7 @@ def test_the_sentence(options, words):
         (scan(slices=1), {}, "at least 2"),
         (scan(gap=0.5), {}, "switch on 'Run in spite of warnings'"),
         (scan(gap=30.0), {}, "choose flow or cubic, or switch on 'Run in spite of warnings'"),
-        (scan(slices=2), {"outputMode": "denoised"}, "at least 3 slices"),
+        (scan(slices=2), {"output_mode": "denoised"}, "at least 3 slices"),
         (scan(), {"method": "nonsense"}, "There is no model 'nonsense'"),
         (Volume(np.zeros((5, 32, 32), np.int16), (1.0, 1.0, 5.0)), {}, "labelmap"),
     ],
@@ -62,42 +64,34 @@ def test_a_gap_outside_of_the_range_warns():
 
 def test_measured_speed_is_used_and_comes_back():
     volume = scan(slices=30, size=512)
-    key, rate = plan.measuredRate(volume, 2, "default", "interpolated", ["Device: CPU with 2 threads"], 20.0)
+    key, rate = estimate.measuredRate(volume, 2, Request(), ["Device: CPU with 2 threads"], 20.0)
     assert key == "network-cpu"
     made = planRun(volume, rates={key: rate})
     assert made.seconds == pytest.approx(20.0, rel=1e-6)
     assert "about 20 s on CPU" in made.text
-    assert (
-        plan.measuredRate(volume, 2, "default", "interpolated", ["Device: GPU X"], 3.0)[0] == "network-cuda"
-    )
+    assert estimate.measuredRate(volume, 2, Request(), ["Device: GPU X"], 3.0)[0] == "network-cuda"
 
 
 def test_denoising_costs_the_inner_slices_too():
     volume = scan(slices=11, size=100)
-    assert plan.megapixels(volume, 2, "interpolated") == pytest.approx(10 * 1e4 / 1e6)
-    assert plan.megapixels(volume, 2, "denoised") == pytest.approx(19 * 1e4 / 1e6)
-    assert plan.megapixels(volume, 1, "denoise-only") == pytest.approx(9 * 1e4 / 1e6)
+    assert estimate.megapixels(volume, 2, "interpolated") == pytest.approx(10 * 1e4 / 1e6)
+    assert estimate.megapixels(volume, 2, "denoised") == pytest.approx(19 * 1e4 / 1e6)
+    assert estimate.megapixels(volume, 1, "denoise-only") == pytest.approx(9 * 1e4 / 1e6)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (8.4, "8 s"), (200, "3 min"), (9000, "2.5 h")])
 def test_times(seconds, text):
-    assert plan.formatSeconds(seconds) == text
+    assert words.formatSeconds(seconds) == text
 
 
-def test_the_default_network_comes_first_with_a_line_from_its_card():
-    choices = plan.methodChoices()
-    assert choices[0][0] == "default"
-    assert "mm" in choices[0][2]
-    assert [name for name, _, _ in choices[-3:]] == ["flow", "cubic", "linear"]
-
-
-def test_planning_does_not_load_torch():
+def test_planning_needs_neither_slicer_nor_qt_and_does_not_load_torch():
     import subprocess
     import sys
 
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from SliceInterpolationMRML import plan\nplan.methodChoices()\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['slicer'] = sys.modules['qt'] = None\n"
+        "from SliceInterpolationMRML.run import plan\n"
+        "from SliceInterpolationMRML.panel import methods, state\nmethods.methodChoices()\n"
         "assert 'torch' not in sys.modules, 'torch was loaded'"
     )
     folder = plan.__file__.rsplit("SliceInterpolationMRML", 1)[0]

@@ -34,6 +34,7 @@ def choose(panel, **values):
         "factor": parameters.Factor,
         "outputMode": parameters.OutputMode,
         "arrangement": parameters.Arrangement,
+        "units": parameters.Units,
     }
     for name, value in values.items():
         setattr(panel._parameterNode, name, kinds[name](value) if name in kinds else value)
@@ -329,9 +330,8 @@ def test_a_refusal_by_the_process(panel, monkeypatch):
     loadTiny(panel)
     choose(panel, method="linear", device="cuda:3", outputMode="interpolated")
     before = nodeIds()
-    monkeypatch.setattr(type(panel.logic), "plan", lambda self, **options: None)
+    monkeypatch.setattr(type(panel.logic), "plan", lambda self, *given, **options: None)
     choose(panel, method="nonsense")
-    panel._plan = None
     panel.logic.interpolate(
         panel._parameterNode.inputVolume,
         method="nonsense",
@@ -347,7 +347,7 @@ def test_a_refusal_by_the_process(panel, monkeypatch):
 
 
 def test_a_result_that_cannot_be_read_leaves_nothing(panel, monkeypatch):
-    from SliceInterpolationMRML import jobs
+    from SliceInterpolationMRML.run import jobs
 
     loadTiny(panel)
     choose(panel, method="linear")
@@ -367,7 +367,7 @@ def test_a_result_that_cannot_be_read_leaves_nothing(panel, monkeypatch):
 
 
 def test_compare_and_restore(panel, desktop):
-    from SliceInterpolationMRML.compareView import BY_COLUMNS_LAYOUT, BY_ROWS_LAYOUT, VIEW_NAMES
+    from SliceInterpolationMRML.views.compareView import BY_COLUMNS_LAYOUT, BY_ROWS_LAYOUT, VIEW_NAMES
 
     scan, _ = loadTiny(panel)
     layout = slicer.app.layoutManager().layout
@@ -543,7 +543,7 @@ def test_a_broken_torch_is_told(panel):
 @pytest.fixture
 def withoutTorch(monkeypatch):
     """As if torch were not installed."""
-    from SliceInterpolationMRML import dependencies
+    from SliceInterpolationMRML.run import dependencies
 
     monkeypatch.setattr(dependencies, "_declined", set())
     real = importlib.util.find_spec
@@ -588,7 +588,7 @@ def test_the_user_is_asked_once(panel, withoutTorch, monkeypatch):
     calls = pyTorchUtils(monkeypatch, lambda: None)
     scan, _ = loadTiny(panel, **SMALL)
     assert panel.ui.applyButton.enabled
-    from SliceInterpolationMRML.dependencies import DependencyError
+    from SliceInterpolationMRML.run.dependencies import DependencyError
 
     for _ in range(2):
         with pytest.raises(DependencyError):
@@ -650,7 +650,7 @@ def test_choices_are_saved_with_the_scene(panel, desktop):
 def test_cancelled_while_the_window_waits(panel):
     """A blocking call from the console ends too when the scene is closed meanwhile."""
     import SliceInterpolation as module
-    from SliceInterpolationMRML.runner import RunError
+    from SliceInterpolationMRML.run.process import RunError
 
     scan = loadNoise(panel)
     logic = module.SliceInterpolationLogic()
@@ -663,6 +663,237 @@ def test_cancelled_while_the_window_waits(panel):
         logic.interpolate(scan, factor=4, onProgress=close)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
     assert temporaryFolders(panel) == []
+
+
+# What a run was started with, whatever is chosen when it ends
+
+
+def runWhileChoosing(panel, **later):
+    """Start a run and change choices before it ends; what is chosen meanwhile must not be taken for what was run."""
+    panel.ui.applyButton.click()
+    assert panel.logic.running
+    choose(panel, **later)
+    finish(panel)
+    assert panel.logic.job.state == "done", panel.logic.job.message
+    return panel.logic.job.result
+
+
+def test_an_interpolated_result_does_not_become_the_denoised_volume(panel):
+    loadTiny(panel)
+    choose(panel, method="linear", showComparison=False)
+    result = runWhileChoosing(panel, outputMode="denoised", method="cubic", factor="4")
+    node = panel._parameterNode
+    assert node.resultVolume is result
+    assert node.denoisedVolume is None
+    assert result.GetName() == "HeadPhantom x2 linear"
+    assert panel.logic.job.request.as_dict() == {
+        **panel.logic.job.request.as_dict(),
+        "factor": 2,
+        "method": "linear",
+        "output_mode": "interpolated",
+    }
+
+
+def test_a_denoised_result_becomes_the_denoised_volume(panel):
+    loadTiny(panel)
+    choose(panel, method="linear", outputMode="denoised", showComparison=False)
+    result = runWhileChoosing(panel, outputMode="interpolated")
+    assert panel._parameterNode.denoisedVolume is result
+    assert result.GetAttribute("SliceInterpolation.SliceProvenance").startswith("ASDS")
+    assert result.GetName() == "HeadPhantom x2 denoised linear"
+
+
+def test_another_input_chosen_during_the_run_gets_no_foreign_result(panel):
+    scan, _ = loadTiny(panel)
+    choose(panel, method="linear", outputMode="denoised", showComparison=True)
+    other, _ = loadTiny(slices=9)
+    result = runWhileChoosing(panel, inputVolume=other)
+    node = panel._parameterNode
+    assert node.resultVolume is None
+    assert node.denoisedVolume is None
+    assert result.GetNodeReferenceID("SliceInterpolation.Original") == scan.GetID()
+    assert f"'{scan.GetName()}'" in panel.ui.statusLabel.text
+    # What is compared, and marked, is the scan of the run and its result.
+    from SliceInterpolationMRML.views.compareView import VIEW_NAMES
+
+    logic = slicer.app.applicationLogic()
+    shown = [logic.GetSliceLogicByLayoutName(name).GetSliceCompositeNode() for name in VIEW_NAMES]
+    assert [one.GetBackgroundVolumeID() for one in shown] == [scan.GetID(), result.GetID()] * 3
+
+
+def test_a_verdict_names_its_scan_and_method(panel):
+    loadTiny(panel, **SMALL)
+    choose(panel, method="linear")
+    other, _ = loadTiny(slices=9)
+    panel.ui.trustButton.click()
+    choose(panel, method="cubic", inputVolume=other)
+    finish(panel)
+    assert panel.ui.verdictLabel.text.startswith("HeadPhantom, linear: ")
+    assert "'HeadPhantom'" in panel.ui.statusLabel.text
+
+
+def test_a_denoised_volume_of_another_grid_is_let_go(panel):
+    """It would make the measurement refuse."""
+    loadTiny(panel)
+    choose(panel, method="linear", outputMode="denoised", showComparison=False)
+    panel.ui.applyButton.click()
+    finish(panel)
+    denoised = panel._parameterNode.denoisedVolume
+    assert denoised is not None
+    choose(panel, outputMode="interpolated")
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert panel._parameterNode.denoisedVolume is denoised  # the same grid
+    choose(panel, factor="3")
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert panel._parameterNode.denoisedVolume is None
+
+
+def test_a_denoised_volume_that_is_overwritten_is_let_go(panel):
+    loadTiny(panel)
+    choose(panel, method="linear", outputMode="denoised", showComparison=False)
+    panel.ui.applyButton.click()
+    finish(panel)
+    choose(panel, outputMode="interpolated", outputVolume=panel._parameterNode.denoisedVolume)
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert panel._parameterNode.resultVolume is panel._parameterNode.outputVolume
+    assert panel._parameterNode.denoisedVolume is None
+
+
+def test_all_choices_make_one_request(panel):
+    from SliceInterpolationLib.request import Request
+    from SliceInterpolationMRML.parameters import SliceAxis
+
+    loadTiny(panel)
+    assert panel._parameterNode.request() == Request()
+    choose(panel, factor="isotropic", method="cubic", outputMode="denoised", strength=0.25, device="cpu")
+    choose(panel, units="arbitrary", force=True, sliceAxis=SliceAxis.J)
+    request = Request("isotropic", "cubic", "denoised", 0.25, "j", "cpu", "arbitrary", True)
+    assert panel._parameterNode.request() == request
+    assert panel.ui.unitsComboBox.currentText == "arbitrary (MR and others)"
+
+
+def test_the_console_takes_a_request_or_options_by_name(panel):
+    from SliceInterpolationLib.errors import InputError
+    from SliceInterpolationLib.request import Request
+
+    scan, _ = loadTiny(panel)
+    logic = panel.logic
+    request = Request(method="linear", factor=3)
+    assert "22 at 6.0 mm" in logic.plan(scan, request).text
+    assert "29 at 4.5 mm" in logic.plan(scan, request, factor=4).text
+    assert "denoised" in logic.plan(scan, method="linear", outputMode="denoised").text
+    assert logic.plan(scan, request, output_mode="denoised") == logic.plan(
+        scan, request, outputMode="denoised"
+    )
+    assert "whole number" in logic.plan(scan, factor=1).text
+    with pytest.raises(InputError, match="whole number"):
+        logic.interpolate(scan, factor=1, method="linear")
+    with pytest.raises(TypeError, match="by name"):
+        logic.interpolate(scan, 2)
+    with pytest.raises(TypeError, match="stength"):
+        logic.interpolate(scan, stength=0.3)
+    assert logic.interpolate(scan, request).GetName() == "HeadPhantom x3 linear"
+
+
+# The plan
+
+
+def test_the_voxels_are_looked_at_once(panel, monkeypatch):
+    """Not at each change of a choice; but again when the volume has changed."""
+    from SliceInterpolationLib import volume
+    from SliceInterpolationMRML.nodes import PREFIX
+    from SliceInterpolationMRML.run import plan
+
+    looks = []
+
+    def counted(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: (looks.append(name), real(*given))[1])
+
+    counted(volume, "guess_units")
+    counted(plan, "check_interpolatable")
+    scan, _ = loadTiny()
+    scan.RemoveAttribute(PREFIX + "Units")
+    choose(panel, method="linear", inputVolume=scan)
+    assert looks.count("check_interpolatable") == 1
+    assert looks.count("guess_units") <= 1
+    del looks[:]
+    for factor in ("3", "4", "isotropic"):
+        choose(panel, factor=factor, outputMode="denoised", strength=0.3)
+    choose(panel, method="cubic", huLow=20.0)
+    assert looks == []
+    voxels = slicer.util.arrayFromVolume(scan)
+    voxels[:] = voxels > 0
+    slicer.util.arrayFromVolumeModified(scan)
+    choose(panel, factor="2")
+    assert "looks like a labelmap" in panel.ui.planLabel.text
+    assert looks == ["guess_units", "check_interpolatable"]
+
+
+@pytest.mark.parametrize("use", ["plan", "interpolate"])
+def test_a_removed_volume_does_not_stay_in_memory(desktop, use):
+    """Neither for what the plan remembers of it, nor for the job that is over."""
+    import vtk
+
+    import SliceInterpolation as module
+
+    logic = module.SliceInterpolationLogic()
+    scan, _ = loadTiny(hematoma=None, show=False)
+    node = vtk.vtkWeakReference()
+    node.Set(scan)
+    if use == "plan":
+        assert not logic.plan(scan, method="linear").problem
+    else:
+        logic.interpolate(scan, method="linear")
+        assert logic.job.inputNode is scan
+    desktop.scene.RemoveNode(scan)
+    del scan
+    assert node.Get() is None
+    if use == "interpolate":
+        assert logic.job.inputNode is None
+        assert logic.job.inputName == "HeadPhantom"
+
+
+def test_units_named_in_the_panel_reach_the_result(panel):
+    loadTiny(panel)
+    choose(panel, method="linear", units="arbitrary", showComparison=False)
+    panel.ui.applyButton.click()
+    finish(panel)
+    assert panel.logic.job.state == "done", panel.logic.job.message
+    assert panel._parameterNode.resultVolume.GetAttribute("SliceInterpolation.Units") == "arbitrary"
+
+
+def test_reload_takes_the_packages_along(panel, monkeypatch):
+    """The module file only wires: without them "Reload" would show no change of the code."""
+    import SliceInterpolation as module
+
+    before = {name: one for name, one in sys.modules.items() if name.startswith("SliceInterpolation")}
+    reloaded = []
+
+    def reloadScriptedModule(name):
+        spec = importlib.util.spec_from_file_location(name, module.__file__)
+        made = importlib.util.module_from_spec(spec)
+        sys.modules[name] = made
+        spec.loader.exec_module(made)
+        reloaded.append(made)
+
+    monkeypatch.setattr(slicer.util, "reloadScriptedModule", reloadScriptedModule)
+    try:
+        panel.onReload()
+        (made,) = reloaded
+        for name in ("SliceInterpolationWidget", "SliceInterpolationLogic"):
+            assert getattr(made, name) is not getattr(module, name)
+        assert (
+            sys.modules["SliceInterpolationMRML.panel.state"]
+            is not before["SliceInterpolationMRML.panel.state"]
+        )
+    finally:
+        for name in [name for name in sys.modules if name.startswith("SliceInterpolation")]:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 def _forget():

@@ -76,7 +76,7 @@ class SliceInterpolationSelfTests(ScriptedLoadableModuleTest):
 
     def needTorch(self) -> None:
         """Skip where PyTorch is not installed."""
-        from SliceInterpolationMRML.dependencies import torchVersion
+        from SliceInterpolationMRML.run.dependencies import torchVersion
 
         if not torchVersion():
             self.skipTest(

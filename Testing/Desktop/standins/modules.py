@@ -57,6 +57,10 @@ class ScriptedLoadableModuleWidget:
     def cleanup(self) -> None:
         """Nothing to clean up."""
 
+    def onReload(self) -> None:
+        """What the button "Reload" of the developer section does."""
+        slicer.util.reloadScriptedModule(self.moduleName)
+
     def resourcePath(self, name: str) -> str:
         """A file below Resources."""
         return str(MODULE_FOLDER / "Resources" / name)

@@ -23,7 +23,7 @@ from typing import Any, Callable
 
 DONE, REFUSED, FAILED, CANCELLED = "done", "refused", "failed", "cancelled"
 POLL_MS = 50
-_MODULE_FOLDER = Path(__file__).resolve().parent.parent
+_MODULE_FOLDER = Path(__file__).resolve().parents[2]
 _EXIT_STATES = {0: DONE, 2: REFUSED, 3: CANCELLED}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 import vtk
 
-from .nodes import placeInFolderOf
+from ..nodes import placeInFolderOf
 
 COLORS = ((0.84, 0.37, 0.0), (0.0, 0.45, 0.70), (0.0, 0.62, 0.45), (0.80, 0.47, 0.65), (0.35, 0.35, 0.35))
 """Told apart by color-blind eyes as well (Wong, Nature Methods 8, 2011)."""
@@ -122,16 +122,6 @@ def plot(
         series.SetColor(*COLORS[number % len(COLORS)])
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     return chart
-
-
-def showTable(tableNode) -> None:
-    """Open a table in the views (desktop): the layout changes to one with a table view if it has none."""
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    selection.SetActiveTableID(tableNode.GetID())
-    layoutNode = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
-    withTable = slicer.modules.tables.logic().GetLayoutWithTable(layoutNode.GetViewArrangement())
-    layoutNode.SetViewArrangement(withTable)
-    slicer.app.applicationLogic().PropagateTableSelection()
 
 
 def showChart(chartNode) -> None:

@@ -13,7 +13,7 @@ from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.reports.noise import noise_alternation
 from SliceInterpolationLib.volume import Volume
 
-from .nodes import PREFIX, nodeFromVolume, placeInFolderOf, volumeFromNode
+from ..nodes import PREFIX, nodeFromVolume, placeInFolderOf, volumeFromNode
 from .segments import segmentMask, segmentName
 from .tablesAndPlots import plot, tableFromRows
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from SliceInterpolationLib.errors import InputError
 
-from .nodes import PREFIX, placeInFolderOf
+from ..nodes import PREFIX, placeInFolderOf
 from .tablesAndPlots import plot, tableFromRows
 
 FIGURES = {

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("slicer", reason="needs slicer-core, Slicer's MRML core as a Python package")
-from SliceInterpolationMRML import runner
-from SliceInterpolationMRML.runner import CANCELLED, DONE, FAILED, REFUSED, Run, RunError
+from SliceInterpolationMRML.run import process
+from SliceInterpolationMRML.run.process import CANCELLED, DONE, FAILED, REFUSED, Run, RunError
 
 
 def launchCode(code: str):
@@ -159,4 +158,4 @@ def test_an_error_in_the_callback_leaves_no_folder(tmp_path):
 
 
 def test_the_process_runs_with_the_packages_of_the_module():
-    assert (runner._MODULE_FOLDER / "SliceInterpolationLib" / "__main__.py").is_file()
+    assert (process._MODULE_FOLDER / "SliceInterpolationLib" / "__main__.py").is_file()

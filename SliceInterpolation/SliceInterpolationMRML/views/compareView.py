@@ -17,8 +17,8 @@ from slicer.util import VTKObservationMixin
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.interpolation import interpolate
 
-from .nodes import copyDisplay, nodeFromVolume, placeLikeReference, removeWithDisplay, volumeFromNode
-from .noiseDisplay import showDiverging
+from ..figures.noise import showDiverging
+from ..nodes import copyDisplay, nodeFromVolume, placeLikeReference, removeWithDisplay, volumeFromNode
 from .sliceMarks import SliceMarks
 
 BY_ROWS_LAYOUT, BY_COLUMNS_LAYOUT = 50770, 50771

@@ -24,7 +24,7 @@ from SliceInterpolationLib.reports.measure import (
 )
 from SliceInterpolationLib.volume import Volume
 
-from .nodes import placeInFolderOf, removeWithDisplay, volumeFromNode
+from ..nodes import placeInFolderOf, removeWithDisplay, volumeFromNode
 from .segments import addSegment, newSegmentation, segmentMask, segmentName
 from .tablesAndPlots import plot, tableFromRows, writeTable
 
@@ -90,29 +90,11 @@ def measureSegments(
     return rows
 
 
-def measureSegment(
-    scanNode,
-    segmentationNode,
-    segmentId: str | None = None,
-    resultNode=None,
-    denoisedNode=None,
-    huRange: tuple[float, float] = HEMORRHAGE_HU,
-    marginMm: float = MARGIN_MM,
-    keepEdits: bool = False,
-) -> tuple[Any, str]:
-    """`measureSegments` of one segment (all without `segmentId`), shown; the table node and the volumes in words."""
-    chosen = [segmentId] if segmentId else None
-    rows = measureSegments(
-        scanNode, segmentationNode, chosen, resultNode, denoisedNode, huRange, marginMm, keepEdits
-    )
-    return showMeasurement(rows, scanNode)["table"], describe(rows)
-
-
 def describe(rows: list[dict[str, Any]]) -> str:
     """The volumes of rows of `measureSegments` in words, a line each."""
     return "\n".join(
-        f"{row['segment']}, {row['grid']}: {row['volume_ml']:.2f} mL ({row['difference_percent']:+.1f}%), "
-        f"surface {row['surface_volume_ml']:.2f} mL, ABC/2 {row['abc2_ml']:.2f} mL, mean {row['mean_hu']:.1f} HU"
+        f"{row['segment']}, {row['grid']}: {row['volume_ml']:.2f} mL"
+        + (f" ({row['difference_percent']:+.1f}%)" if row["grid"] != "acquired" else "")
         for row in rows
     )
 

@@ -17,7 +17,7 @@ from slicer.util import VTKObservationMixin
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.volume import DENOISED, SYNTHESIZED, UNKNOWN, Volume
 
-from .nodes import isResult, volumeFromNode
+from ..nodes import isResult, volumeFromNode
 
 ACQUIRED_COLOR = (0.55, 0.95, 0.55)
 MIXED_COLOR = (1.0, 0.95, 0.55)

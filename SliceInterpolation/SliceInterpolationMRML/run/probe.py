@@ -1,4 +1,4 @@
-"""Which devices PyTorch can use here, as one JSON line: `python -m SliceInterpolationMRML.computeProbe`.
+"""Which devices PyTorch can use here, as one JSON line: `python -m SliceInterpolationMRML.run.probe`.
 
 It runs in a process of its own, since torch must not be loaded into the Slicer process, and imports nothing of Slicer.
 """

@@ -8,7 +8,7 @@ import vtk
 
 from SliceInterpolationLib.errors import InputError
 
-from .nodes import removeWithDisplay
+from ..nodes import removeWithDisplay
 
 
 def segmentMask(segmentationNode, segmentId: str, volumeNode) -> np.ndarray:

@@ -14,32 +14,26 @@ from pathlib import Path
 from typing import Any, Callable
 
 import slicer
-from slicer.i18n import tr as _
 
+from SliceInterpolationLib.cli import PREDICTION_OPTIONS
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.files import read_file, write_volume
+from SliceInterpolationLib.request import Request
 
-from .nodes import nodeFromVolume, placeLikeReference, updateNodeFromVolume, volumeFromNode
-from .plan import inPanelWords
-from .runner import CANCELLED, DONE, FAILED, POLL_MS, REFUSED, Outcome, Run, RunError
-
-STAGES = {
-    "start": "Starting",
-    "interpolated": "Interpolating",
-    "denoised": "Interpolating and denoising",
-    "denoise-only": "Denoising",
-    "trust": "Predicting withheld slices",
-    "noise": "Predicting slices for the noise maps",
-}
+from ..i18n import _
+from ..nodes import nodeFromVolume, placeLikeReference, updateNodeFromVolume, volumeFromNode
+from .process import CANCELLED, DONE, FAILED, POLL_MS, REFUSED, Outcome, Run, RunError
+from .words import inPanelWords
 
 
 class Job:
     """One command line run on a volume node.
 
-    kind: a name for the panel. arguments: the command, in which "{input}" and "{folder}" stand for the exchange
-    file of the input and the temporary folder. moreNodes: further volumes by the word that stands for their file.
-    collect: gets the folder and the outcome, puts the result into the
-    scene and returns it. onProgress gets each dict of progress, onFinished this job when it is over.
+    kind: a name for the panel. request: what was asked for; it and `inputNode` stay what they were at the start,
+    whatever is chosen in the panel meanwhile. arguments: the command, in which "{input}" and "{folder}" stand for the
+    exchange file of the input and the temporary folder. moreNodes: further volumes by the word that stands for their
+    file. collect: gets the job, the folder and the outcome, puts the result into the scene and returns it. onProgress
+    gets each dict of progress, onFinished this job when it is over.
 
     Afterwards: `state` ("done", "refused", "failed" or "cancelled"), `message` for the user, `remarks`, `result`.
     """
@@ -48,32 +42,39 @@ class Job:
         self,
         kind: str,
         inputNode,
+        request: Request,
         arguments: list[str],
-        collect: Callable[[Path, Outcome], Any],
+        collect: Callable[[Job, Path, Outcome], Any],
         onProgress: Callable[[dict[str, Any]], None] | None = None,
         onFinished: Callable[[Job], None] | None = None,
         moreNodes: dict[str, Any] | None = None,
     ):
-        self.kind, self.inputNode = kind, inputNode
-        self._moreNodes = moreNodes or {}
+        if inputNode is None:
+            raise InputError(_("Choose an input volume first."))
+        self.kind, self.request = kind, request
         self.state, self.message, self.result = "", "", None
         self.remarks: list[str] = []
         self.seconds = 0.0
+        self._inputId, self.inputName = inputNode.GetID(), inputNode.GetName()
+        self._moreIds = {word: node.GetID() for word, node in (moreNodes or {}).items()}
         self._arguments, self._collect = arguments, collect
         self._onFinished = onFinished
-        self._inputId = ""
         self._timer = None
         self._scene, self._tag = None, None
         self._run = Run(onProgress, self._onRunFinished, _temporaryRoot())
 
+    @property
+    def inputNode(self):
+        """The volume that the run was started on, and called `inputName` then; None where it was removed since."""
+        return slicer.mrmlScene.GetNodeByID(self._inputId)
+
     def start(self) -> Job:
         """Write the input and start the process. Raises InputError or RunError where that is impossible."""
         try:
-            self._inputId = self.inputNode.GetID()
             words = {"folder": str(self._run.folder)}
-            for word, node in {"input": self.inputNode, **self._moreNodes}.items():
+            for word, nodeId in {"input": self._inputId, **self._moreIds}.items():
                 words[word] = str(self._run.folder / f"{word}.nrrd")
-                write_volume(volumeFromNode(node), words[word])
+                write_volume(volumeFromNode(slicer.mrmlScene.GetNodeByID(nodeId)), words[word])
             self._observeScene()
             self._run.start([argument.format_map(words) for argument in self._arguments])
         except Exception:
@@ -131,10 +132,10 @@ class Job:
         self.remarks = [inPanelWords(remark) for remark in outcome.remarks]
         if outcome.state == DONE:
             try:
-                if slicer.mrmlScene.GetNodeByID(self._inputId) is not self.inputNode:
+                if self.inputNode is None:
                     raise InputError(_("The input volume was removed meanwhile; nothing was made of it."))
                 with addedNodesRemovedOnError():
-                    self.result = self._collect(self._run.folder, outcome)
+                    self.result = self._collect(self, self._run.folder, outcome)
             except Exception as error:
                 logging.exception("SliceInterpolation")
                 self.state, self.message = FAILED, str(error)
@@ -155,117 +156,92 @@ class Job:
         self._run.cancel(_("Cancelled, since the scene was closed; nothing was changed."))
 
 
-def interpolationJob(
-    inputNode,
-    outputNode=None,
-    factor: int | str = 2,
-    method: str = "default",
-    outputMode: str = "interpolated",
-    strength: float = 0.5,
-    axis: str = "auto",
-    device: str = "auto",
-    force: bool = False,
-    name: str = "",
-    **callbacks,
-) -> Job:
+def interpolationJob(inputNode, request: Request, outputNode=None, name: str = "", **callbacks) -> Job:
     """A job whose result is the interpolated volume node: `outputNode`, or a new one where that is None.
 
-    Arguments as `SliceInterpolationLib.interpolate`. Raises InputError where input and output are the same.
+    name: of a new node, by default that of the input with what was done to it. callbacks: onProgress and onFinished
+    of `Job`. Raises InputError where the input is missing or is also the output.
     """
-    if inputNode is None:
-        raise InputError(_("Choose an input volume first."))
-    if outputNode is inputNode:
+    if inputNode is not None and outputNode is inputNode:
         raise InputError(_("The output must be another volume than the input, which is never changed."))
-    arguments = [
-        "interpolate",
-        "{input}",
-        "{folder}/output.nrrd",
-        "--factor",
-        str(factor),
-        "--method",
-        method,
-    ]
-    arguments += ["--output-mode", outputMode, "--strength", f"{strength:g}", "--axis", axis]
-    arguments += ["--device", device, "--progress", "json"] + (["--force"] if force else [])
     outputId = outputNode.GetID() if outputNode is not None else ""
 
-    def collect(folder: Path, outcome: Outcome):
+    def collect(job: Job, folder: Path, outcome: Outcome):
         volume = read_file(outcome.result["paths"][0])
         node = slicer.mrmlScene.GetNodeByID(outputId) if outputId else None
         if node is None:
-            return nodeFromVolume(
-                volume, name or resultName(inputNode, factor, method, outputMode), inputNode
-            )
+            return nodeFromVolume(volume, name or resultName(job.inputNode.GetName(), request), job.inputNode)
         updateNodeFromVolume(node, volume)
-        placeLikeReference(node, inputNode)
+        placeLikeReference(node, job.inputNode)
         return node
 
-    return Job("interpolate", inputNode, arguments, collect, **callbacks)
+    arguments = ["interpolate", "{input}", "{folder}/output.nrrd", *request.to_arguments()]
+    return Job("interpolate", inputNode, request, [*arguments, "--progress", "json"], collect, **callbacks)
 
 
-def trustJob(inputNode, method: str = "default", device: str = "auto", **callbacks) -> Job:
-    """A job whose result is the dict of the trust report, with the nodes of its display."""
-    if inputNode is None:
-        raise InputError(_("Choose an input volume first."))
+def trustJob(inputNode, request: Request, **callbacks) -> Job:
+    """A job whose result is the dict of the trust report, with the nodes of its display.
 
-    def collect(folder: Path, outcome: Outcome):
-        from .trustDisplay import showTrust, warnings
+    Of the request counts what `cli.PREDICTION_OPTIONS` names.
+    """
+
+    def collect(job: Job, folder: Path, outcome: Outcome):
+        from ..figures.trust import showTrust, warnings
 
         report = json.loads((folder / "trust.json").read_text(encoding="utf-8"))
         said = list(dict.fromkeys([report["verdict"], *warnings(report), *report.get("remarks", [])]))
         return {
             **report,
             "said": [inPanelWords(text) for text in said],
-            "nodes": showTrust(inputNode, report),
+            "nodes": showTrust(job.inputNode, report),
         }
 
-    arguments = ["trust", "{input}", "--output", "{folder}/trust.json", "--method", method]
-    return Job(
-        "trust", inputNode, [*arguments, "--device", device, "--progress", "json"], collect, **callbacks
-    )
+    arguments = [
+        "trust",
+        "{input}",
+        "--output",
+        "{folder}/trust.json",
+        *request.to_arguments(PREDICTION_OPTIONS),
+    ]
+    return Job("trust", inputNode, request, [*arguments, "--progress", "json"], collect, **callbacks)
 
 
-def noiseJob(inputNode, resultNode=None, method: str = "default", device: str = "auto", **callbacks) -> Job:
-    """A job whose result is a dict with the nodes of the noise display."""
-    if inputNode is None:
-        raise InputError(_("Choose an input volume first."))
+def noiseJob(inputNode, request: Request, resultNode=None, **callbacks) -> Job:
+    """A job whose result is a dict with the "nodes" of the noise display and the text "summary".
 
-    def collect(folder: Path, outcome: Outcome):
-        from .noiseDisplay import showNoiseFolder
+    resultNode: the input interpolated, whose noise is shown beside. Of the request counts what `cli.PREDICTION_OPTIONS`
+    names.
+    """
 
-        nodes = showNoiseFolder(inputNode, folder / "noise")
+    def collect(job: Job, folder: Path, outcome: Outcome):
+        from ..figures.noise import showNoiseFolder
+
+        nodes = showNoiseFolder(job.inputNode, folder / "noise")
         return {"nodes": nodes, "summary": outcome.remarks[-1] if outcome.remarks else ""}
 
-    arguments = ["noise", "{input}", "--output-dir", "{folder}/noise", "--method", method, "--device", device]
-    moreNodes = {"result": resultNode} if _present(resultNode) else {}
+    arguments = [
+        "noise",
+        "{input}",
+        "--output-dir",
+        "{folder}/noise",
+        *request.to_arguments(PREDICTION_OPTIONS),
+    ]
+    moreNodes = {"result": resultNode} if _isPresent(resultNode) else {}
     if moreNodes:
         arguments += ["--result", "{result}"]
-    return Job(
-        "noise", inputNode, [*arguments, "--progress", "json"], collect, moreNodes=moreNodes, **callbacks
-    )
+    arguments += ["--progress", "json"]
+    return Job("noise", inputNode, request, arguments, collect, moreNodes=moreNodes, **callbacks)
 
 
-def progressText(entry: dict[str, Any]) -> str:
-    """One line of progress for the panel: stage, slice and time left; empty where the entry is no progress."""
-    if entry.get("done") is None:
-        return ""
-    text = f"{STAGES.get(entry['stage'], entry['stage'])}: slice {entry['done']} of {entry['total']}"
-    if entry.get("eta_s"):
-        from .plan import formatSeconds
-
-        text += f", about {formatSeconds(entry['eta_s'])} left"
-    return text
-
-
-def resultName(inputNode, factor: int | str, method: str, outputMode: str) -> str:
+def resultName(name: str, request: Request) -> str:
     """Name of a new volume, such as "CTHead x2", "CTHead x2 cubic" or "CTHead denoised"."""
-    parts = [inputNode.GetName()]
-    if outputMode != "denoise-only":
-        parts.append("isotropic" if factor == "isotropic" else f"x{factor}")
-    if outputMode != "interpolated":
+    parts = [name]
+    if request.output_mode != "denoise-only":
+        parts.append("isotropic" if request.factor == "isotropic" else f"x{request.factor}")
+    if request.output_mode != "interpolated":
         parts.append("denoised")
-    if method != "default":
-        parts.append(method)
+    if request.method != "default":
+        parts.append(request.method)
     return " ".join(parts)
 
 
@@ -288,8 +264,8 @@ def _nodeIds() -> set[str]:
     return {scene.GetNthNode(number).GetID() for number in range(scene.GetNumberOfNodes())}
 
 
-def _present(node):
-    return node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
+def _isPresent(node) -> bool:
+    return node is not None and bool(slicer.mrmlScene.IsNodePresent(node))
 
 
 def _temporaryRoot() -> str | None:

@@ -1,4 +1,4 @@
-"""What the panel needs beyond Slicer: PyTorch through its extension, other packages by pip; each asked for once.
+"""What the panel needs beyond Slicer: PyTorch through its extension, asked for once.
 
 torch is never imported here: whether it is installed is read from its metadata, without loading it.
 """
@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from pathlib import Path
-
-import slicer
-from slicer.i18n import tr as _
 
 from SliceInterpolationLib.errors import SliceInterpolationError
 from SliceInterpolationLib.interpolators import CLASSICAL
+
+from ..i18n import _
 
 TORCH_REQUIREMENT = ">=2.1"
 _OFFLINE = _(
@@ -90,53 +88,3 @@ def ensureTorch(askAgain: bool = False) -> None:
         _declined.add("torch")
         raise DependencyError(_("PyTorch was not installed; the methods linear and cubic work without it."))
     _declined.discard("torch")
-
-
-def ensurePackages(requirements: Path) -> None:
-    """Install what a requirements file names and what is missing, after asking. Raises DependencyError if declined."""
-    try:
-        import slicer.packaging as packaging
-    except ImportError:  # Slicer 5.10 and older
-        packaging = None
-    if packaging is not None:
-        try:
-            packaging.pip_ensure(packaging.load_requirements(requirements), requester="SliceInterpolation")
-        except RuntimeError as error:
-            raise DependencyError(_("Packages are missing ({error}).").format(error=error)) from error
-        return
-    missing = missingRequirements(requirements)
-    if not missing:
-        return
-    names = " ".join(missing)
-    if names in _declined or not slicer.util.confirmOkCancelDisplay(
-        _("This needs further Python packages, which will be downloaded: {names}. Install them?").format(
-            names=names
-        ),
-        windowTitle="SliceInterpolation",
-    ):
-        _declined.add(names)
-        raise DependencyError(
-            _("Packages are missing: {names}. Restart Slicer to be asked again.").format(names=names)
-        )
-    slicer.util.pip_install(missing)
-    importlib.invalidate_caches()
-
-
-def missingRequirements(requirements: Path) -> list[str]:
-    """The lines of a requirements file whose package is not installed, or is too old."""
-    from packaging.requirements import Requirement
-
-    missing = []
-    for line in Path(requirements).read_text().splitlines():
-        text = line.split("#")[0].strip()
-        if not text:
-            continue
-        requirement = Requirement(text)
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(text)
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            missing.append(text)
-    return missing

@@ -1,0 +1,352 @@
+"""What the panel can do, for the Python console and for other modules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable
+
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from SliceInterpolationLib.errors import InputError
+from SliceInterpolationLib.request import Request
+
+from ..parameters import SliceInterpolationParameterNode
+from .state import runningElsewhere
+
+_SPEED_SETTING = "SliceInterpolation/SecondsPerMegapixel/{key}"
+
+
+class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
+    """What the panel can do, for the Python console and for other modules.
+
+    What is asked for is a `SliceInterpolationLib.request.Request`, or its fields by name: factor (2, 3, ... or
+    "isotropic"), method ("default", a model, or nearest, linear, cubic, bspline, flow), outputMode ("interpolated",
+    with the acquired slices kept exact, "denoised" or "denoise-only"), strength (of denoising, 0 to 1), axis ("auto",
+    "i", "j" or "k"), device ("auto", "cpu", "cuda:N"), units ("auto", "HU" or "arbitrary") and force (in spite of
+    refusals that allow it). Fields given by name take precedence.
+
+    One run at a time; with `wait=False` a call returns at once and `onProgress(dict)` and `onFinished(job)` tell how
+    it goes.
+
+    Example::
+
+        logic = SliceInterpolationLogic()
+        result = logic.interpolate(slicer.util.getNode("CTHead"))
+        print(logic.trust(slicer.util.getNode("CTHead"))["verdict"])
+    """
+
+    def __init__(self) -> None:
+        from ..run.known import KnownVolumes
+
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.job = None
+        self._known = KnownVolumes()
+        self._marks = None
+        self._compareView = None
+
+    def getParameterNode(self) -> SliceInterpolationParameterNode:
+        """The choices of the panel, with types."""
+        return SliceInterpolationParameterNode(super().getParameterNode())
+
+    # Runs in a process of their own
+
+    def plan(self, inputNode, request: Request | None = None, autoDevice: str = "cpu", **options):
+        """What `interpolate` would do with this request, as `SliceInterpolationMRML.run.plan.Plan`; takes no time.
+
+        autoDevice: what the device "auto" stands for here.
+
+        Example::
+
+            print(logic.plan(node, factor=2).text)  # 30 slices at 5.0 mm -> 59 at 2.5 mm, about 8 s on CPU.
+        """
+        from ..run.estimate import rateKey
+        from ..run.plan import Plan, planRun
+
+        try:
+            request = _asked(request, options)
+            volume = self._known.volume(inputNode)
+            refused = self._known.refusal(inputNode, request)
+        except InputError as error:
+            return Plan(str(error), problem=True)
+        device = autoDevice if request.device == "auto" else request.device
+        key = rateKey(request.method, device)
+        rate = slicer.util.settingsValue(_SPEED_SETTING.format(key=key), 0.0, converter=float)
+        return planRun(volume, request, device, {key: rate} if rate else None, refused)
+
+    def interpolate(
+        self,
+        inputNode,
+        request: Request | None = None,
+        outputNode=None,
+        wait: bool = True,
+        onProgress: Callable[[dict], None] | None = None,
+        onFinished: Callable[[Any], None] | None = None,
+        **options,
+    ):
+        """Put new slices between those of a scalar volume node; the input is not changed.
+
+        request, options: what is asked for, see the class. outputNode: filled instead of a new node. Returns the
+        output node, or with wait=False the job. Raises InputError for input that cannot be interpolated, RunError
+        where the run fails, DependencyError where PyTorch is missing.
+
+        Example::
+
+            result = SliceInterpolationLogic().interpolate(node, factor=2, outputMode="denoised")
+            logic.interpolate(node, wait=False, onFinished=lambda job: print(job.state, job.result))
+        """
+        from ..run.jobs import interpolationJob
+
+        def finished(job) -> None:
+            if job.state == "done":
+                self._rememberSpeed(job)
+            if onFinished is not None:
+                onFinished(job)
+
+        request = _asked(request, options)
+        return self._start(
+            lambda: interpolationJob(
+                inputNode, request, outputNode, onProgress=onProgress, onFinished=finished
+            ),
+            request,
+            wait,
+        )
+
+    def trust(
+        self,
+        inputNode,
+        request: Request | None = None,
+        wait: bool = True,
+        onProgress: Callable[[dict], None] | None = None,
+        onFinished: Callable[[Any], None] | None = None,
+        **options,
+    ):
+        """Predict withheld slices of a scan by a method and by linear, cubic and flow; a table and a plot.
+
+        request, options: the method, axis, device and units. Returns the report as a dict ("verdict", "trusted",
+        "means", "rows", ..., "nodes"), or with wait=False the job. Raises as `interpolate`.
+
+        Example::
+
+            print(logic.trust(node, method="flow")["verdict"])
+        """
+        from ..run.jobs import trustJob
+
+        request = _asked(request, options)
+        return self._start(
+            lambda: trustJob(inputNode, request, onProgress=onProgress, onFinished=onFinished), request, wait
+        )
+
+    def noise(
+        self,
+        inputNode,
+        resultNode=None,
+        request: Request | None = None,
+        wait: bool = True,
+        onProgress: Callable[[dict], None] | None = None,
+        onFinished: Callable[[Any], None] | None = None,
+        **options,
+    ):
+        """Residual and noise-SD maps of a scan, a table and a plot by slice, and the noise alternation.
+
+        resultNode: an interpolated volume whose alternation is shown beside. request, options: the method and the
+        device. Returns a dict with the text "summary" and the "nodes" by name, or with wait=False the job. Raises as
+        `interpolate`.
+
+        Example::
+
+            nodes = logic.noise(node, result)["nodes"]
+            slicer.util.setSliceViewerLayers(foreground=nodes["residual"], foregroundOpacity=0.5)
+        """
+        from ..run.jobs import noiseJob
+
+        request = _asked(request, options)
+        return self._start(
+            lambda: noiseJob(inputNode, request, resultNode, onProgress=onProgress, onFinished=onFinished),
+            request,
+            wait,
+        )
+
+    @property
+    def running(self) -> bool:
+        """True while a run is under way."""
+        return self.job is not None and self.job.running
+
+    def cancel(self) -> None:
+        """End the run under way, with all its processes; the scene stays as it is."""
+        if self.job is not None:
+            self.job.cancel()
+
+    def _start(self, makeJob: Callable[[], Any], request: Request, wait: bool):
+        from ..run.dependencies import ensureTorch, needsTorch
+
+        if self.running:
+            raise InputError(runningElsewhere())
+        if needsTorch(request.method):
+            ensureTorch()
+        self.job = makeJob()
+        self.job.start()
+        if wait:
+            return self.job.wait().result
+        return self.job.followByTimer()
+
+    def _rememberSpeed(self, job) -> None:
+        """For the estimates of later runs on this computer."""
+        from SliceInterpolationLib.interpolation import as_requested
+
+        from ..run.estimate import measuredRate
+
+        volume = as_requested(self._known.volume(job.inputNode), job.request, [])
+        factor = self._known.volume(job.result).history[-1]["factor"]
+        key, rate = measuredRate(volume, factor, job.request, job.remarks, job.seconds)
+        slicer.app.userSettings().setValue(_SPEED_SETTING.format(key=key), rate)
+
+    # Views
+
+    @property
+    def marks(self):
+        """The marks that tell acquired from synthesized slices in the views."""
+        if self._marks is None:
+            from ..views.sliceMarks import SliceMarks
+
+            self._marks = SliceMarks()
+        return self._marks
+
+    @property
+    def comparing(self) -> bool:
+        """True while the compare view is on."""
+        return self._compareView is not None and self._compareView.isShown
+
+    def compare(self, originalNode, resultNode, byRows: bool = True):
+        """Show a scan and its result linked, side by side; returns the `CompareView`.
+
+        Example::
+
+            logic.compare(scan, result)
+            logic.setShown("difference")
+            logic.restoreLayout()
+        """
+        if self._compareView is None:
+            from ..views.compareView import CompareView
+
+            self._compareView = CompareView(self.marks)
+        self._compareView.show(originalNode, resultNode, byRows)
+        return self._compareView
+
+    def setShown(self, what: str) -> None:
+        """Let the result side show "result", "original", "linear" or "difference"."""
+        if self._compareView is not None:
+            self._compareView.setShown(what)
+
+    def setSlab(self, thicknessMm: float) -> None:
+        """Let the compare views show the mean over a slab of this thickness, 0 for single planes."""
+        if self.comparing:
+            self._compareView.setSlab(thicknessMm)
+
+    def showPlot(self, chartNode) -> None:
+        """Show a plot in the views; the layout changes where it has no place for one."""
+        from ..figures.tablesAndPlots import showChart
+
+        showChart(chartNode)
+
+    def restoreLayout(self) -> None:
+        """Back to the layout before `compare`."""
+        if self.comparing:
+            self._compareView.restore()
+
+    # Figures
+
+    def regionStatistics(self, scanNode, regionNode, volumeNodes=None):
+        """Mean, SD and range in a markups ROI or a segmentation, as a table node.
+
+        volumeNodes: by default the scan and the residual and noise-SD maps that were made of it.
+
+        Example::
+
+            table = logic.regionStatistics(scan, slicer.util.getNode("R"))
+        """
+        from ..figures.noise import showRegionStatistics
+
+        if volumeNodes is None:
+            names = [f"{scanNode.GetName()} {kind}" for kind in ("residual", "noise SD")]
+            found = [slicer.mrmlScene.GetFirstNodeByName(name) for name in names]
+            volumeNodes = [scanNode, *(node for node in found if node is not None)]
+        return showRegionStatistics(volumeNodes, regionNode)
+
+    def measure(
+        self,
+        inputNode,
+        segmentationNode,
+        segmentIds=None,
+        resultNode=None,
+        denoisedNode=None,
+        huRange=(40.0, 100.0),
+        marginMm: float = 3.0,
+        keepEdits: bool = False,
+    ) -> dict[str, Any]:
+        """Measure segments on the acquired grid and, carried over by their shape, on the grid of the result.
+
+        segmentIds: one ID or several; all segments by default. denoisedNode: the volume on which the HU range is
+        applied within the margin; the result by default. keepEdits: measure the segments on the result grid as
+        they are there, corrected by hand. The drawn segments stay as they are. Returns a dict: "rows" (one a
+        segment and grid), "table", "plot" and "summary".
+
+        Example::
+
+            measured = logic.measure(scan, segmentation, resultNode=result)
+            print(measured["summary"])
+            logic.saveTable(measured["table"], "hematoma.csv")
+        """
+        from ..figures.measurement import describe, measureSegments, showMeasurement
+
+        if isinstance(segmentIds, str):
+            segmentIds = [segmentIds]
+        rows = measureSegments(
+            inputNode,
+            segmentationNode,
+            segmentIds,
+            resultNode,
+            denoisedNode,
+            tuple(huRange),
+            marginMm,
+            keepEdits,
+        )
+        return {"rows": rows, "summary": describe(rows), **showMeasurement(rows, inputNode)}
+
+    def saveTable(self, tableNode, path: str) -> None:
+        """Write a table node as CSV."""
+        from ..figures.tablesAndPlots import writeTable
+
+        writeTable(tableNode, path)
+
+    # Models of the user
+
+    def modelsFolder(self) -> Path:
+        """The folder of the user's own models; made where it does not exist yet."""
+        from SliceInterpolationLib.catalogue import user_folder
+
+        folder = user_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def userModels(self) -> list[str]:
+        """Names of the user's own models."""
+        from SliceInterpolationLib.catalogue import list_models
+
+        return [model.name for model in list_models() if not model.bundled]
+
+    def clearUserModels(self) -> None:
+        """Delete the user's own models; the bundled ones stay."""
+        from SliceInterpolationLib.catalogue import remove_model
+
+        for name in self.userModels():
+            remove_model(name)
+
+
+def _asked(request: Request | None, options: dict[str, Any]) -> Request:
+    """A request with these options in place of its own; InputError for values that cannot be."""
+    if request is not None and not isinstance(request, Request):
+        raise TypeError(f"give options by name, such as factor=2, or a Request, not {request!r}")
+    options = {{"outputMode": "output_mode"}.get(name, name): value for name, value in options.items()}
+    return replace(request or Request(), **options)

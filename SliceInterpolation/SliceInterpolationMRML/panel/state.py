@@ -1,0 +1,241 @@
+"""What the panel says, and what each button says and why: plain functions of plain values.
+
+Nothing here knows Qt or the scene. The widget gathers `Choices`, and shows what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from SliceInterpolationLib.request import Request
+
+from ..i18n import _
+from ..run.words import formatSeconds
+
+
+def runningElsewhere() -> str:
+    """Why a run cannot be started while another one goes on."""
+    return _("A run is under way; wait for it or cancel it first.")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is chosen, there and going on in the panel.
+
+    hasInput, hasResult, hasSegment, hasRegion: whether one is chosen. outputIsInput: the output volume is the input.
+    planned: what the plan says, or with planRefused why nothing can be done. noTorch: why the method cannot run for
+    want of PyTorch, empty where it can. running: the kind of the run under way, empty without one. comparing: the
+    compare view is on. shown: kinds ("trust", "noise", "measure") of which there is something to plot.
+    """
+
+    request: Request = field(default_factory=Request)
+    hasInput: bool = False
+    hasResult: bool = False
+    hasSegment: bool = False
+    hasRegion: bool = False
+    outputIsInput: bool = False
+    planned: str = ""
+    planRefused: bool = False
+    noTorch: str = ""
+    torchInstalled: bool = True
+    running: str = ""
+    comparing: bool = False
+    shown: frozenset[str] = frozenset()
+    huLow: float = 40.0
+    huHigh: float = 100.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a widget looks: disabled only with the reason in its tool tip. text: of a button, empty where it stays."""
+
+    toolTip: str
+    enabled: bool = True
+    text: str = ""
+
+
+def looks(choices: Choices) -> dict[str, Look]:
+    """How every button, and every other widget that is not always usable, looks; by the name of the widget."""
+    measured = "measure" in choices.shown
+    return {
+        "applyButton": _runLook(choices, "interpolate"),
+        "trustButton": _runLook(choices, "trust"),
+        "noiseButton": _runLook(choices, "noise"),
+        "compareButton": _look(_noResult(choices), _("Show original and result side by side.")),
+        "restoreLayoutButton": _look(
+            "" if choices.comparing else _("The compare view is off."), _("Back to the former layout.")
+        ),
+        "shownComboBox": _look(
+            "" if choices.comparing else _("Switch on the compare view first."),
+            _("What the result side shows."),
+        ),
+        "regionButton": _look(
+            _noRegion(choices), _("Mean, SD and range of scan and maps in the region, as a table.")
+        ),
+        "measureButton": _look(
+            _noSegment(choices), _("Measure the segment on the acquired and on the result grid.")
+        ),
+        "exportButton": _look("" if measured else _("Measure first."), _("Save the table of measurements.")),
+        "trustPlotButton": _plotLook(choices, "trust"),
+        "noisePlotButton": _plotLook(choices, "noise"),
+        "measurePlotButton": _plotLook(choices, "measure"),
+        "strengthSlider": _look(
+            _("Only for denoised output; the acquired slices are kept exact.")
+            if choices.request.output_mode == "interpolated"
+            else "",
+            _("How much of the noise is removed: 0 keeps the acquired slices."),
+        ),
+        "factorComboBox": _look(
+            _("Denoising only makes no new slices.") if choices.request.output_mode == "denoise-only" else "",
+            _("How many times more slices."),
+        ),
+        "installButton": _look(
+            _("Nothing to install.") if choices.torchInstalled else "",
+            _("Download and install PyTorch through its extension."),
+        ),
+    }
+
+
+def applyProblem(choices: Choices) -> str:
+    """Why nothing can be interpolated now; empty where it can."""
+    if not choices.hasInput:
+        return _("Choose an input volume first.")
+    if choices.outputIsInput:
+        return _("The output must be another volume than the input, which is never changed.")
+    return choices.planned if choices.planRefused else choices.noTorch
+
+
+def planText(choices: Choices) -> str:
+    """What will be made, or why nothing can be."""
+    if not choices.hasInput:
+        return _("Choose an input volume, or load the head phantom.")
+    return applyProblem(choices) or choices.planned
+
+
+def deviceText(choices: Choices, needsTorch: bool, devices: dict[str, Any]) -> str:
+    """Where the method will compute, and why there.
+
+    devices: what `run.probe` found, with the keys "device", "reason" and "gpus"; or "problem"; empty before.
+    """
+    if not needsTorch:
+        return _("CPU: this method needs no more.")
+    if not choices.torchInstalled:
+        return _("PyTorch is not installed yet.")
+    if "problem" in devices:
+        return devices["problem"]
+    if not devices:
+        return _("Looking for a GPU...")
+    device = choices.request.device
+    if device == "auto":
+        return _("{reason}.").format(reason=devices["reason"])
+    return _("{device}, as chosen.").format(device="CPU" if device == "cpu" else device)
+
+
+def deviceEntries(devices: dict[str, Any]) -> list[tuple[str, str]]:
+    """(text, name for the command line) of each device that can be chosen."""
+    gpus = [
+        (_("{name}, {free:.1f} GiB free").format(name=gpu["name"], free=gpu["free_gib"]), gpu["device"])
+        for gpu in devices.get("gpus", [])
+    ]
+    return [(_("automatic"), "auto"), *gpus, ("CPU", "cpu")]
+
+
+def progressText(entry: dict[str, Any]) -> str:
+    """One line of progress: stage, slice and time left; empty where the entry is no progress."""
+    if entry.get("done") is None:
+        return ""
+    text = _("{stage}: slice {done} of {total}").format(
+        stage=_stages().get(entry["stage"], entry["stage"]), done=entry["done"], total=entry["total"]
+    )
+    if entry.get("eta_s"):
+        text += _(", about {time} left").format(time=formatSeconds(entry["eta_s"]))
+    return text
+
+
+def doneText(
+    kind: str, remarks: Sequence[str], seconds: float, inputName: str, stillChosen: bool = True
+) -> str:
+    """What is said of a run that is done. stillChosen: its input is the one that is chosen now."""
+    lines = [] if kind != "interpolate" else [one for one in remarks if not one.startswith("Device:")]
+    done = _("Done in {time}.").format(time=formatSeconds(seconds))
+    if not stillChosen:
+        done += " " + _("This was '{name}', chosen when the run was started.").format(name=inputName)
+    return "\n".join([*lines, done])
+
+
+def aboutScan(name: str, method: str, lines: Sequence[str]) -> str:
+    """Findings with the scan and, where there is one, the method that they are about; empty without findings."""
+    said = "\n".join(lines)
+    subject = _("{name}, {method}").format(name=name, method=method) if method else name
+    return _("{subject}: {said}").format(subject=subject, said=said) if said else ""
+
+
+def _runLook(choices: Choices, kind: str) -> Look:
+    """A button that starts a run, and ends it while it goes on."""
+    text, help_ = {
+        "interpolate": (_("Interpolate"), _("Make the interpolated volume.")),
+        "trust": (
+            _("Check trust"),
+            _("Predict withheld slices of this scan by the method and by linear, cubic and flow."),
+        ),
+        "noise": (
+            _("Make noise maps"),
+            _("Show what the method would remove as noise, slice by slice."),
+        ),
+    }[kind]
+    if choices.running == kind:
+        return Look(_("End the run; nothing is changed."), True, _("Cancel"))
+    if choices.running:
+        return _look(runningElsewhere(), help_, text)
+    problem = applyProblem(choices) if kind == "interpolate" else _noInput(choices) or choices.noTorch
+    return _look(problem, help_, text)
+
+
+def _plotLook(choices: Choices, kind: str) -> Look:
+    return _look(
+        "" if kind in choices.shown else _("There is nothing to plot yet."),
+        _("Show the plot in the views."),
+    )
+
+
+def _noInput(choices: Choices) -> str:
+    return "" if choices.hasInput else _("Choose an input volume first.")
+
+
+def _noResult(choices: Choices) -> str:
+    if choices.hasInput and not choices.hasResult:
+        return _("Interpolate first, or choose a result volume.")
+    return _noInput(choices)
+
+
+def _noRegion(choices: Choices) -> str:
+    if choices.hasInput and not choices.hasRegion:
+        return _("Choose a region first.")
+    return _noInput(choices)
+
+
+def _noSegment(choices: Choices) -> str:
+    if not choices.hasInput:
+        return _noInput(choices)
+    if not choices.hasSegment:
+        return _("Choose a segment first.")
+    if choices.huLow >= choices.huHigh:
+        return _("The HU range is empty; its upper end must lie above its lower end.")
+    return ""
+
+
+def _look(problem: str, help_: str, text: str = "") -> Look:
+    return Look(problem or help_, not problem, text)
+
+
+def _stages() -> dict[str, str]:
+    return {
+        "start": _("Starting"),
+        "interpolated": _("Interpolating"),
+        "denoised": _("Interpolating and denoising"),
+        "denoise-only": _("Denoising"),
+        "trust": _("Predicting withheld slices"),
+        "noise": _("Predicting slices for the noise maps"),
+    }

@@ -1,0 +1,478 @@
+"""The panel: it gathers what is chosen, asks the logic, and shows what `state` says."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Callable
+
+import qt
+import slicer
+import vtk
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from .. import sampleData
+from ..i18n import _
+from ..nodes import isSameGrid
+from ..parameters import Arrangement, Shown, SliceInterpolationParameterNode
+from . import state
+from .logic import SliceInterpolationLogic
+
+_PACKAGES = ("SliceInterpolationLib", "SliceInterpolationMRML")
+
+
+class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel. Every action goes through the logic; this class shows its state and asks."""
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: SliceInterpolationLogic | None = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._methods: list[tuple[str, str, str]] = []
+        self._probe = None
+        self._probeTimer = None
+        self._devices: dict[str, Any] = {}
+        self._shownNodes: dict[str, dict[str, Any]] = {}
+        self._updating = False
+
+    # Life of the panel
+
+    def setup(self) -> None:
+        """Called when the user opens the module the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/SliceInterpolation.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = SliceInterpolationLogic()
+
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChosen)
+        self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceChosen)
+        self.ui.shownComboBox.connect("currentIndexChanged(int)", self.onShownChosen)
+        self.ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._updatePanel)
+        self.ui.segmentSelector.connect("currentSegmentChanged(QString)", self._updatePanel)
+        self.ui.regionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._updatePanel)
+        for button, slot in (
+            (self.ui.applyButton, self.onApplyButton),
+            (self.ui.compareButton, self.onCompareButton),
+            (self.ui.restoreLayoutButton, self.onRestoreLayoutButton),
+            (self.ui.trustButton, self.onTrustButton),
+            (self.ui.trustPlotButton, lambda checked=False: self.onPlotButton("trust")),
+            (self.ui.noiseButton, self.onNoiseButton),
+            (self.ui.noisePlotButton, lambda checked=False: self.onPlotButton("noise")),
+            (self.ui.regionButton, self.onRegionButton),
+            (self.ui.measureButton, self.onMeasureButton),
+            (self.ui.measurePlotButton, lambda checked=False: self.onPlotButton("measure")),
+            (self.ui.exportButton, self.onExportButton),
+            (self.ui.installButton, self.onInstallButton),
+            (self.ui.openModelsButton, self.onOpenModelsButton),
+            (self.ui.clearModelsButton, self.onClearModelsButton),
+            (self.ui.samplePhantomButton, self.onSamplePhantomButton),
+        ):
+            button.connect("clicked(bool)", slot)
+        self.ui.slabSpinBox.connect("valueChanged(double)", self.onSlabChanged)
+        for label in (self.ui.statusLabel, self.ui.verdictLabel, self.ui.noiseLabel, self.ui.measureLabel):
+            _say(label, "")
+        self._fillMethods()
+        self._fillDevices()
+        self.initializeParameterNode()
+        self._startProbe()
+
+    def cleanup(self) -> None:
+        """Called when the application closes, or when the module is reloaded."""
+        self.setParameterNode(None)
+        self.removeObservers()
+        if self._probe is not None:
+            self._probe.cancel()
+        if self.logic is not None:
+            self.logic.cancel()
+            self.logic.restoreLayout()
+            self.logic.marks.remove()
+
+    def onReload(self) -> None:
+        """Reload the module with its packages, not only the module file, which does nothing but wire them."""
+        for name in [name for name in sys.modules if name.split(".")[0] in _PACKAGES]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def enter(self) -> None:
+        """Called each time the user opens this module."""
+        self.initializeParameterNode()
+        self._fillMethods()
+        self._updatePanel()
+
+    def exit(self) -> None:
+        """Called each time the user opens another module; a run goes on."""
+        self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event) -> None:
+        """The parameter node is about to go; a run under way ends by itself."""
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event) -> None:
+        """Start anew with an empty scene."""
+        self._shownNodes = {}
+        for label in (self.ui.verdictLabel, self.ui.noiseLabel, self.ui.measureLabel):
+            _say(label, "")
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Take the parameter node of the scene, with the first volume as input where none is chosen."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.inputVolume:
+            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if first:
+                self._parameterNode.inputVolume = first
+
+    def setParameterNode(self, parameterNode: SliceInterpolationParameterNode | None) -> None:
+        """Show and observe another parameter node; None lets go of the present one."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updatePanel)
+        self._parameterNode = parameterNode
+        if self._parameterNode:
+            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updatePanel)
+            self._updatePanel()
+
+    # What the panel says
+
+    def _fillMethods(self) -> None:
+        from .methods import methodChoices
+
+        self._methods = methodChoices()
+        _refill(self.ui.methodComboBox, [(label, name) for name, label, _line in self._methods])
+
+    def _fillDevices(self) -> None:
+        _refill(self.ui.deviceComboBox, state.deviceEntries(self._devices))
+
+    def _startProbe(self) -> None:
+        """Ask PyTorch for its devices in a process of its own; the panel is usable meanwhile."""
+        from ..run.dependencies import torchVersion
+        from ..run.process import POLL_MS, Run, RunError
+
+        if not torchVersion() or (self._probe is not None and self._probe.running):
+            return
+        self._probe = Run(onFinished=self._onProbed, root=slicer.app.temporaryPath)
+        try:
+            self._probe.start([], module="SliceInterpolationMRML.run.probe")
+        except RunError as error:
+            self._devices = {"problem": str(error)}
+            return
+        self._probeTimer = qt.QTimer()
+        self._probeTimer.setInterval(POLL_MS)
+        self._probeTimer.connect("timeout()", self._probe.poll)
+        self._probeTimer.start()
+
+    def _onProbed(self, outcome) -> None:
+        if self._probeTimer is not None:
+            self._probeTimer.stop()
+        if outcome.state == "cancelled":
+            return
+        self._devices = dict(outcome.result) if outcome.state == "done" else {"problem": outcome.message}
+        self._fillDevices()
+        self._updatePanel()
+
+    def _updatePanel(self, *_arguments) -> None:
+        """Bring labels, tool tips and buttons up to date; called for every change of a choice."""
+        if not self._parameterNode or self._updating:
+            return
+        self._updating = True
+        try:
+            self._show(self._choices())
+        finally:
+            self._updating = False
+
+    def _choices(self) -> state.Choices:
+        """What is chosen, there and going on, as plain values."""
+        from ..run.dependencies import canAskForTorch, needsTorch, torchStateText, torchVersion
+
+        node, request = self._parameterNode, self._parameterNode.request()
+        plan = None
+        if node.inputVolume is not None:
+            plan = self.logic.plan(node.inputVolume, request, self._devices.get("device", "cpu"))
+        installed = torchVersion() is not None
+        canRun = not needsTorch(request.method) or installed or canAskForTorch()
+        return state.Choices(
+            request=request,
+            hasInput=node.inputVolume is not None,
+            hasResult=node.resultVolume is not None,
+            hasSegment=bool(self.ui.segmentSelector.currentSegmentID()),
+            hasRegion=self.ui.regionSelector.currentNode() is not None,
+            outputIsInput=node.outputVolume is not None and node.outputVolume is node.inputVolume,
+            planned="\n".join([plan.text, *plan.remarks]) if plan is not None else "",
+            planRefused=plan is not None and plan.problem,
+            noTorch="" if canRun else torchStateText(),
+            torchInstalled=installed,
+            running=self.logic.job.kind if self.logic.running else "",
+            comparing=self.logic.comparing,
+            shown=frozenset(self._shownNodes),
+            huLow=node.huLow,
+            huHigh=node.huHigh,
+        )
+
+    def _show(self, choices: state.Choices) -> None:
+        from ..run.dependencies import needsTorch, torchStateText
+
+        ui, request = self.ui, choices.request
+        _select(ui.methodComboBox, request.method)
+        _select(ui.deviceComboBox, request.device)
+        _say(
+            ui.methodLabel, next((line for name, _label, line in self._methods if name == request.method), "")
+        )
+        _say(ui.deviceLabel, state.deviceText(choices, needsTorch(request.method), self._devices))
+        _say(ui.torchLabel, torchStateText())
+        _say(ui.planLabel, state.planText(choices))
+        for name, look in state.looks(choices).items():
+            widget = getattr(ui, name)
+            widget.enabled, widget.toolTip = look.enabled, look.toolTip
+            if look.text:
+                widget.text = look.text
+        ui.progressBar.visible = bool(choices.running)
+
+    # What the user does
+
+    def onMethodChosen(self, index: int) -> None:
+        """Keep the method in the parameter node."""
+        if self._parameterNode and not self._updating and index >= 0:
+            self._parameterNode.method = self.ui.methodComboBox.itemData(index)
+
+    def onDeviceChosen(self, index: int) -> None:
+        """Keep the device in the parameter node."""
+        if self._parameterNode and not self._updating and index >= 0:
+            self._parameterNode.device = self.ui.deviceComboBox.itemData(index)
+
+    def onShownChosen(self, index: int) -> None:
+        """Switch what the result side of the compare view shows."""
+        if self._parameterNode and self.logic.comparing and index >= 0:
+            with slicer.util.tryWithErrorDisplay(_("This cannot be shown."), waitCursor=True):
+                self.logic.setShown(list(Shown)[index].value)
+
+    def onApplyButton(self, checked: bool = False) -> None:
+        """Interpolate, or cancel."""
+        node = self._parameterNode
+        self._startOrCancel(
+            "interpolate",
+            lambda callbacks: self.logic.interpolate(
+                node.inputVolume, node.request(), outputNode=node.outputVolume, **callbacks
+            ),
+        )
+
+    def onSlabChanged(self, thicknessMm: float) -> None:
+        """Show slabs of this thickness in the compare views."""
+        if self.logic.comparing:
+            self.logic.setSlab(thicknessMm)
+
+    def onPlotButton(self, kind: str) -> None:
+        """Show the plot of the trust check, the noise maps or the measurement."""
+        with slicer.util.tryWithErrorDisplay(_("The plot cannot be shown.")):
+            self.logic.showPlot(self._shownNodes[kind]["plot"])
+
+    def onTrustButton(self, checked: bool = False) -> None:
+        """Start the trust check, or cancel it."""
+        node = self._parameterNode
+        self._startOrCancel(
+            "trust", lambda callbacks: self.logic.trust(node.inputVolume, node.request(), **callbacks)
+        )
+
+    def onNoiseButton(self, checked: bool = False) -> None:
+        """Start the noise maps, or cancel."""
+        node = self._parameterNode
+        self._startOrCancel(
+            "noise",
+            lambda callbacks: self.logic.noise(
+                node.inputVolume, node.resultVolume, node.request(), **callbacks
+            ),
+        )
+
+    def _startOrCancel(self, kind: str, start: Callable[[dict[str, Any]], Any]) -> None:
+        if self.logic.running:
+            if self.logic.job.kind == kind:
+                self.logic.cancel()
+            return
+        _say(self.ui.statusLabel, _("Starting..."))
+        self.ui.progressBar.setRange(0, 0)  # busy until the first slice
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The run could not be started.")):
+                try:
+                    start({"wait": False, "onProgress": self.onProgress, "onFinished": self.onFinished})
+                except Exception as error:
+                    _say(self.ui.statusLabel, str(error))
+                    raise
+        finally:
+            self._updatePanel()
+
+    def onProgress(self, entry: dict[str, Any]) -> None:
+        """Show stage, slice and time left."""
+        text = state.progressText(entry)
+        if text:
+            self.ui.progressBar.setRange(0, max(entry["total"], 1))
+            self.ui.progressBar.value = entry["done"]
+            _say(self.ui.statusLabel, text)
+
+    def onFinished(self, job) -> None:
+        """A run is over: show the result, or say why there is none."""
+        if job.state == "done":
+            self._onDone(job)
+        else:
+            _say(self.ui.statusLabel, job.message)
+            if job.state != "cancelled":
+                slicer.util.errorDisplay(job.message, windowTitle=_("Slice Interpolation"))
+        self._updatePanel()
+
+    def _onDone(self, job) -> None:
+        """Show what a run brought, by what it was started with: other things may be chosen by now."""
+        node = self._parameterNode or self.logic.getParameterNode()  # the user may be in another module
+        stillChosen = node.inputVolume is job.inputNode
+        method = job.request.method
+        if job.kind == "trust":
+            _say(self.ui.verdictLabel, state.aboutScan(job.inputName, method, job.result["said"]))
+            self._shownNodes["trust"] = job.result["nodes"]
+        elif job.kind == "noise":
+            _say(self.ui.noiseLabel, state.aboutScan(job.inputName, method, [job.result["summary"]]))
+            self._shownNodes["noise"] = job.result["nodes"]
+        elif stillChosen:
+            _takeUp(node, job)
+        _say(
+            self.ui.statusLabel,
+            state.doneText(job.kind, job.remarks, job.seconds, job.inputName, stillChosen),
+        )
+        if job.kind == "interpolate" and self._parameterNode:
+            with slicer.util.tryWithErrorDisplay(_("The result cannot be shown.")):
+                if self._parameterNode.showComparison:
+                    self._compare(job.inputNode, job.result)
+                else:
+                    slicer.util.setSliceViewerLayers(background=job.result)
+                    self.logic.marks.update()
+
+    def onCompareButton(self, checked: bool = False) -> None:
+        """Switch on the compare view."""
+        with slicer.util.tryWithErrorDisplay(_("The compare view cannot be shown."), waitCursor=True):
+            self._compare(self._parameterNode.inputVolume, self._parameterNode.resultVolume)
+        self._updatePanel()
+
+    def _compare(self, original, result) -> None:
+        self._parameterNode.shown = Shown.RESULT
+        self.logic.compare(original, result, byRows=self._parameterNode.arrangement == Arrangement.ROWS)
+        self.logic.setSlab(self._parameterNode.slabMm)
+
+    def onRestoreLayoutButton(self, checked: bool = False) -> None:
+        """Back to the former layout."""
+        self.logic.restoreLayout()
+        self._updatePanel()
+
+    def onRegionButton(self, checked: bool = False) -> None:
+        """Statistics of the scan and of the noise maps in a region."""
+        with slicer.util.tryWithErrorDisplay(_("The region cannot be measured."), waitCursor=True):
+            self.logic.regionStatistics(self._parameterNode.inputVolume, self.ui.regionSelector.currentNode())
+            _say(self.ui.noiseLabel, _("The statistics are in a new table."))
+
+    def onMeasureButton(self, checked: bool = False) -> None:
+        """Measure the segment."""
+        node, selector = self._parameterNode, self.ui.segmentSelector
+        with slicer.util.tryWithErrorDisplay(_("The segment cannot be measured."), waitCursor=True):
+            measured = self.logic.measure(
+                node.inputVolume,
+                selector.currentNode(),
+                selector.currentSegmentID(),
+                resultNode=node.resultVolume,
+                denoisedNode=node.denoisedVolume,
+                huRange=(node.huLow, node.huHigh),
+                marginMm=node.marginMm,
+                keepEdits=node.keepEdits,
+            )
+            self._shownNodes["measure"] = measured
+            _say(self.ui.measureLabel, state.aboutScan(node.inputVolume.GetName(), "", [measured["summary"]]))
+        self._updatePanel()
+
+    def onExportButton(self, checked: bool = False) -> None:
+        """Save the measurements as CSV."""
+        path = qt.QFileDialog.getSaveFileName(None, _("Save measurements"), "hematoma.csv", "CSV (*.csv)")
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The table cannot be saved.")):
+                self.logic.saveTable(self._shownNodes["measure"]["table"], path)
+
+    def onInstallButton(self, checked: bool = False) -> None:
+        """Install PyTorch, after asking."""
+        from ..run.dependencies import ensureTorch
+
+        with slicer.util.tryWithErrorDisplay(_("PyTorch is not installed."), waitCursor=True):
+            try:
+                ensureTorch(askAgain=True)
+            finally:
+                self._startProbe()
+                self._updatePanel()
+
+    def onOpenModelsButton(self, checked: bool = False) -> None:
+        """Open the folder of the user's own models."""
+        folder = self.logic.modelsFolder()
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
+
+    def onClearModelsButton(self, checked: bool = False) -> None:
+        """Delete the user's own models, after asking."""
+        names = self.logic.userModels()
+        if not names:
+            _say(self.ui.statusLabel, _("There are no models of your own."))
+            return
+        if slicer.util.confirmOkCancelDisplay(
+            _("Delete these models? {names}").format(names=", ".join(names))
+        ):
+            with slicer.util.tryWithErrorDisplay(_("The models cannot be deleted.")):
+                self.logic.clearUserModels()
+            self._fillMethods()
+            if self._parameterNode.method in names:
+                self._parameterNode.method = "default"
+            self._updatePanel()
+
+    def onSamplePhantomButton(self, checked: bool = False) -> None:
+        """Load the head phantom as input."""
+        volumeNode, segmentationNode = sampleData.loadSampleData()
+        self._parameterNode.inputVolume = volumeNode
+        if segmentationNode is not None:
+            self.ui.segmentSelector.setCurrentNode(segmentationNode)
+
+
+def _takeUp(node: SliceInterpolationParameterNode, job) -> None:
+    """Choose the result of a run: as the result, and as the denoised volume where it is one.
+
+    A denoised volume of another grid, or one that the run has overwritten, is of no use to the measurement any more.
+    """
+    node.resultVolume = job.result
+    if job.request.output_mode != "interpolated":
+        node.denoisedVolume = job.result
+    elif node.denoisedVolume is not None and (
+        node.denoisedVolume is job.result or not isSameGrid(node.denoisedVolume, job.result)
+    ):
+        node.denoisedVolume = None
+
+
+def _refill(comboBox, entries: list[tuple[str, str]]) -> None:
+    """Replace the entries of a combo box by (text, data) pairs, without telling anyone, selection kept."""
+    blocked = comboBox.blockSignals(True)
+    chosen = comboBox.itemData(comboBox.currentIndex) if comboBox.count else None
+    comboBox.clear()
+    for text, data in entries:
+        comboBox.addItem(text, data)
+    comboBox.currentIndex = max(comboBox.findData(chosen), 0) if chosen is not None else 0
+    comboBox.blockSignals(blocked)
+
+
+def _select(comboBox, data: str) -> None:
+    """Show the entry with this data; one that is gone (a removed model, another computer's GPU) is listed by name."""
+    index = comboBox.findData(data)
+    if index < 0:
+        comboBox.addItem(_("{name} (not available)").format(name=data), data)
+        index = comboBox.count - 1
+    if comboBox.currentIndex != index:
+        comboBox.currentIndex = index
+
+
+def _say(label, text: str) -> None:
+    """Show a text; an empty label takes no room."""
+    label.text = text
+    label.visible = bool(text)

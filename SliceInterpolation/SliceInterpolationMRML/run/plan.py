@@ -1,0 +1,90 @@
+"""What a run will do, said before it does it: sizes, spacing, time, and the reason where it would be refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from SliceInterpolationLib.checks import check_interpolatable
+from SliceInterpolationLib.errors import InputError
+from SliceInterpolationLib.interpolation import as_requested, check_gap, factor_for, find_model_or_explain
+from SliceInterpolationLib.interpolators import CLASSICAL, METHODS
+from SliceInterpolationLib.request import Request
+from SliceInterpolationLib.volume import Volume
+
+from ..i18n import _
+from .estimate import estimateSeconds
+from .words import formatMm, formatSeconds, inPanelWords
+
+
+@dataclass
+class Plan:
+    """text: one sentence, or why nothing can be done. problem: True for the latter. remarks: warnings."""
+
+    text: str
+    problem: bool = False
+    factor: int = 1
+    seconds: float = 0.0
+    remarks: list[str] = field(default_factory=list)
+
+
+def planRun(
+    volume: Volume,
+    request: Request,
+    device: str = "cpu",
+    rates: dict[str, float] | None = None,
+    refused: str | None = None,
+) -> Plan:
+    """Say what `interpolate` would do with this request, in a few milliseconds.
+
+    device: as the run will choose it ("cpu" or "cuda:N"). rates: measured seconds a megapixel, see `rateKey`.
+    refused: what `refusal` said of this volume before, which takes a look at every voxel to find out.
+
+    Example::
+
+        planRun(volumeFromNode(node), Request()).text  # "30 slices at 5.0 mm -> 59 at 2.5 mm, about 8 s on CPU."
+    """
+    remarks: list[str] = []
+    try:
+        volume = as_requested(volume, request, remarks)
+        refused = refusal(volume, request.force) if refused is None else refused
+        if refused:
+            raise InputError(refused)
+        number = factor_for(volume, request, remarks)
+        if request.method not in METHODS:
+            check_gap(volume, find_model_or_explain(request.method), request, number, remarks)
+    except InputError as error:
+        return Plan(inPanelWords(str(error)), problem=True)
+    seconds = estimateSeconds(volume, number, request, device, rates or {})
+    text = _("{what}, about {time} on {device}.").format(
+        what=_whatIsMade(volume, number, request.output_mode),
+        time=formatSeconds(seconds),
+        device="GPU" if device.startswith("cuda") and request.method not in CLASSICAL else "CPU",
+    )
+    remarks = [inPanelWords(remark) for remark in remarks if not remark.startswith("Isotropic")]
+    return Plan(text, False, number, seconds, remarks)
+
+
+def refusal(volume: Volume, force: bool) -> str:
+    """Why a volume cannot, or need not, be interpolated; empty where it can. Takes a look at every voxel."""
+    try:
+        check_interpolatable(volume, force)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _whatIsMade(volume: Volume, factor: int, outputMode: str) -> str:
+    count, spacing = volume.slice_count, volume.slice_spacing
+    if outputMode == "denoise-only":
+        return _("{count} slices at {spacing}, all but the two ends denoised").format(
+            count=count, spacing=formatMm(spacing)
+        )
+    what = _("{count} slices at {spacing} \u2192 {newCount} at {newSpacing}").format(
+        count=count,
+        spacing=formatMm(spacing),
+        newCount=(count - 1) * factor + 1,
+        newSpacing=formatMm(spacing / factor),
+    )
+    if outputMode == "denoised":
+        what += _(", acquired slices denoised but for the two ends")
+    return what
