@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .errors import InputError
-from .volume import Volume
+from .volume import DENOISED, MAP, SYNTHESIZED, UNKNOWN, Volume
 
 _LABELMAP_VALUES = 32
 
@@ -31,6 +31,29 @@ def check_interpolatable(volume: Volume, force: bool = False) -> None:
         raise InputError(
             f"Slices at {volume.slice_spacing:.3g} mm are already about as close as pixels at "
             f"{max(volume.pixel_spacing):.3g} mm; use --force to interpolate all the same."
+        )
+
+
+def check_acquired(volume: Volume, what: str, remarks: list[str]) -> None:
+    """Raise InputError for a volume that holds made slices: only what a scanner acquired can be the truth.
+
+    what: that needs the truth, for the text. Slices of unknown origin are taken, with a remark.
+    """
+    made = {SYNTHESIZED: "synthesized", DENOISED: "denoised", MAP: "computed"}
+    found = [
+        f"{volume.provenance.count(letter)} {word}"
+        for letter, word in made.items()
+        if letter in volume.provenance
+    ]
+    if found:
+        raise InputError(
+            f"{what} needs acquired slices, but {' and '.join(found)} are here; choose the original scan."
+        )
+    unknown = volume.provenance.count(UNKNOWN)
+    if unknown:
+        remarks.append(
+            f"The origin of {'the' if unknown == volume.slice_count else unknown} slices is not known; they are taken "
+            "as acquired. If they were resampled or interpolated before, the figures are too good."
         )
 
 

@@ -90,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     command = add("trust", _trust, "compare predictions of withheld slices with linear, cubic and flow")
     add_input(command)
     command.add_argument("--output", metavar="JSON")
+    command.add_argument(
+        "--slices",
+        type=lambda text: int(text) if text.isdecimal() else text,
+        metavar="N|all",
+        help="how many slices are scored, evenly spread (default: 12)",
+    )
     Request.add_arguments(command, PREDICTION_OPTIONS)
 
     command = add("measure", _measure, "measure segments on the scan and on its result")
@@ -194,11 +200,12 @@ def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
 
 def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
     from .files import read_volume
-    from .reports.trust import trust, trust_table
+    from .reports.trust import DEFAULT_SLICES, trust, trust_table
 
     request = Request.from_options(options)
     volume, remarks = read_volume(options.input, options.series)
-    report = trust(volume, request, progress=reporter)
+    slices = DEFAULT_SLICES if options.slices is None else options.slices
+    report = trust(volume, request, slices=slices, progress=reporter)
     for remark in [*remarks, *report.remarks]:
         reporter.message(remark)
     reporter.message(trust_table(report))

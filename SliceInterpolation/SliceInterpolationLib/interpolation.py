@@ -122,23 +122,32 @@ def check_gap(volume: Volume, model: Model, request: Request, factor: int, remar
 
     Between two slices the gap is their distance; a denoised slice is predicted across twice of it.
     """
-    low, high = model.gap_mm
-    trained = f"the range {low:g} to {high:g} mm that '{model.name}' was trained for"
     bridged = {}
     if factor > 1:
         bridged["Slices"] = volume.slice_distance
     if request.output_mode != "interpolated":
         bridged["Denoising bridges slices"] = 2 * volume.slice_distance
     for what, gap in bridged.items():
-        if gap > _GAP_TOLERANCE * high and not request.force:
+        if gap > _GAP_TOLERANCE * model.gap_mm[1] and not request.force:
             raise InputError(
-                f"{what} {gap:.3g} mm apart lie far beyond {trained}; use --method flow or cubic, or --force."
+                f"{what} {gap:.3g} mm apart lie far beyond {_trained(model)}; use --method flow or cubic, or --force."
             )
-        if volume.units == "HU" and not low <= gap <= high:
-            remarks.append(
-                f"Warning: {what[0].lower() + what[1:]} {gap:.3g} mm apart, outside of {trained}; compare with flow "
-                "and cubic by the trust check."
-            )
+        warning = gap_warning(model, gap, what)
+        if warning:
+            remarks.append(f"{warning} Compare with flow and cubic by the trust check.")
+
+
+def gap_warning(model: Model, gap: float, what: str) -> str:
+    """A sentence where a model bridges a gap in mm that it was not trained for, else "". what: lies so far apart."""
+    low, high = model.gap_mm
+    if low <= round(gap, 3) <= high:  # a spacing of 2.5 mm may be stored as 2.50001
+        return ""
+    return f"Warning: {what[0].lower() + what[1:]} {gap:.3g} mm apart, outside of {_trained(model)}."
+
+
+def _trained(model: Model) -> str:
+    low, high = model.gap_mm
+    return f"the range {low:g} to {high:g} mm that '{model.name}' was trained for"
 
 
 def run_record(volume: Volume, request: Request, factor: int, model: Model | None) -> dict[str, Any]:

@@ -162,6 +162,11 @@ def test_compare_noise_trust_measure(scan, phantom, tmp_path, capsys):
     capsys.readouterr()
     assert run("trust", scan, "--output", tmp_path / "t.json", "--method", "flow", "--progress", "json") == 0
     assert lines(capsys)[-1]["verdict"] == json.loads((tmp_path / "t.json").read_text())["verdict"]
+    command = ("trust", scan, "--method", "linear", "--output", tmp_path / "t.json")
+    for slices, count in (([], 12), (["--slices", "7"], 7), (["--slices", "all"], 18)):
+        assert run(*command, *slices) == 0
+        assert len(json.loads((tmp_path / "t.json").read_text())["slices"]) == count
+    assert run(*command, "--slices", "some") == 2
     labels = Volume(phantom.mask, phantom.spacing, phantom.origin, slice_axis="k", units="label")
     write_volume(labels, tmp_path / "mask.nrrd")
     table = tmp_path / "m.csv"

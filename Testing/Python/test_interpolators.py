@@ -118,6 +118,25 @@ def test_withheld_prediction_never_sees_the_slice():
     assert len(list(create("linear").predict_withheld(stack_of(array)))) == 5
 
 
+@pytest.mark.parametrize("method", ["linear", "bspline", "flow", "default"])
+def test_chosen_withheld_slices_are_those_of_all(method):
+    stack = stack_of(moving_ellipse(8))
+    everything = list(create(method).predict_withheld(stack))
+    for numbers in ([1], [2, 3, 6], [4, 6], []):
+        chosen = list(create(method).predict_withheld(stack, numbers))
+        np.testing.assert_array_equal(chosen, [everything[number - 1] for number in numbers])
+
+
+def test_withheld_slices_come_with_their_uncertainty():
+    stack = stack_of(moving_ellipse(8))
+    network = create("default")
+    images, sds = zip(*network.predict_withheld_with_uncertainty(stack, [3, 4]))
+    np.testing.assert_array_equal(images, list(network.predict_withheld(stack, [3, 4])))
+    assert np.min(sds) > 0
+    with pytest.raises(InputError, match="does not estimate"):
+        list(create("linear").predict_withheld_with_uncertainty(stack))
+
+
 def test_streaming_computes_one_slice_at_a_time():
     """The first slice must be there before the last is looked at."""
 

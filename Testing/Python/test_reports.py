@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import moving_ellipse
-from scipy.ndimage import gaussian_filter
+from scipy import ndimage
+from scipy.ndimage import gaussian_filter, sobel
 from skimage.metrics import structural_similarity
 
 from SliceInterpolationLib import InputError, Volume, interpolate, write_volume
 from SliceInterpolationLib.phantom import Hematoma, head_phantom
 from SliceInterpolationLib.phantom import phantom_volume as full_phantom
+from SliceInterpolationLib.reports import masks
 from SliceInterpolationLib.reports.masks import body_mask, intracranial_mask
 from SliceInterpolationLib.reports.measure import (
     abc2,
@@ -23,14 +23,13 @@ from SliceInterpolationLib.reports.measure import (
     read_segmentation,
     threshold_near,
 )
-from SliceInterpolationLib.reports.metrics import SliceTruth, noise_sd, psnr, ssim_map
+from SliceInterpolationLib.reports.metrics import SliceTruth, noise_sd, psnr, ssim_map, windowed
 from SliceInterpolationLib.reports.noise import (
     analyze_noise,
     noise_alternation,
     noise_by_slice,
     write_noise_report,
 )
-from SliceInterpolationLib.reports.trust import trust
 
 
 def test_ssim_agrees_with_scikit_image():
@@ -57,6 +56,47 @@ def test_perfect_and_shifted_predictions(phantom):
     shifted = truth.score(phantom.image[12] + 5.0)
     assert shifted["mae_hu"] == pytest.approx(5.0)
     assert shifted["lesion_hu"] == pytest.approx(5.0, abs=0.1)
+
+
+def test_fast_figures_equal_the_plain_ones(phantom):
+    """Figures are computed only where slices differ; the values are those of the whole slices."""
+    pixel = (1.8, 1.8)
+    for shift in (0, 9):  # the second touches the border of the slice
+        truth = np.roll(phantom.image[12].astype(np.float64), shift, axis=0)
+        prediction = np.roll(phantom.image[13].astype(np.float64), shift, axis=0)
+        got = SliceTruth(truth, pixel).score(prediction)
+        x, y = windowed(prediction), windowed(truth)
+        _, similarity = structural_similarity(
+            x, y, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+        )
+        edges = [np.hypot(sobel(image, 0), sobel(image, 1))[1:-1, 1:-1] for image in (x, y)]
+        brain = intracranial_mask(truth, pixel)
+        smooth = gaussian_filter(prediction - truth, 3.0 / 2.355 / 1.8)
+        high = [(image - gaussian_filter(image, 3.0))[brain] for image in (prediction, truth)]
+        noise = [np.median(np.abs(one - np.median(one))) for one in high]
+        assert got["ssim_brain"] == pytest.approx(similarity[5:-5, 5:-5].mean(), abs=1e-9)
+        assert got["edge"] == pytest.approx(np.abs(edges[0] - edges[1]).mean(), abs=1e-9)
+        assert got["lesion_hu"] == pytest.approx(np.abs(smooth[brain]).max(), abs=1e-9)
+        assert got["noise_ratio"] == pytest.approx(noise[0] / noise[1], abs=1e-9)
+
+
+def test_masks_are_those_of_whole_slices():
+    """Holes are filled and the skull is closed as SciPy does it on the whole slice."""
+    rng = np.random.default_rng(0)
+    for seed in range(5):
+        blobs = gaussian_filter(rng.normal(size=(70, 90)), 4) > 0.01
+        np.testing.assert_array_equal(masks._filled(blobs), ndimage.binary_fill_holes(blobs), str(seed))
+    y, x = np.mgrid[:120, :150]
+    radius = np.hypot(x - 70, y - 50)
+    hu = np.where(radius < 45, 40.0, -1000.0)
+    hu[(radius > 35) & (radius < 40)] = 900.0
+    hu[48:51, 100:112] = 40.0  # a suture
+    inside = intracranial_mask(hu, (1.0, 1.0))
+    expected = radius < 35 - 4 * 1.5
+    assert inside[expected].all()
+    assert not inside[radius > 35].any()
+    moved = intracranial_mask(hu[4:, 24:], (1.0, 1.0))  # bone touches the border
+    np.testing.assert_array_equal(moved, inside[4:, 24:])
 
 
 def test_a_deleted_lesion_is_seen(phantom):
@@ -87,33 +127,6 @@ def test_noise_sd_ignores_edges():
     assert noise_sd(image, np.ones(image.shape, bool)) == pytest.approx(5, rel=0.05)
 
 
-def test_trust_on_motion_prefers_motion():
-    array = np.clip(moving_ellipse(9), -1024, 3000).astype(np.int16)
-    report = trust(Volume(array, (0.6, 0.6, 5.0), units="HU"))
-    assert set(report.means) == {"flow-refine", "linear", "cubic", "flow"}
-    assert len(report.rows) == 7 * 4
-    assert report.means["flow"]["psnr_brain"] > report.means["linear"]["psnr_brain"] + 3
-    assert sum(row["interior"] for row in report.rows) == 3 * 4
-    json.dumps(report.as_dict(), allow_nan=False)
-
-
-def test_trust_says_so_when_the_method_loses():
-    """Linear interpolation of a moving head must not be called trusted."""
-    array = np.clip(moving_ellipse(9), -1024, 3000).astype(np.int16)
-    report = trust(Volume(array, (0.6, 0.6, 5.0), units="HU"), method="linear")
-    assert not report.trusted
-    assert report.verdict.startswith("Warning: on this scan linear does not win")
-    assert "--method flow" in report.verdict
-
-
-def test_trust_needs_acquired_slices(phantom_volume):
-    made = interpolate(phantom_volume, method="linear").volume
-    with pytest.raises(InputError, match="original scan"):
-        trust(made)
-    with pytest.raises(InputError, match="at least 4"):
-        trust(Volume(phantom_volume.array[:3], (1, 1, 5)))
-
-
 def test_noise_maps_find_a_blob(phantom_volume, tmp_path):
     array = phantom_volume.array.copy()
     array[12, 58:66, 70:78] += 60  # only on one slice: nobody else can predict it
@@ -129,6 +142,19 @@ def test_noise_maps_find_a_blob(phantom_volume, tmp_path):
     }  # fmt: skip
     assert all(path.stat().st_size > 500 for path in paths)
     assert "Noise SD" in text
+
+
+def test_noise_of_made_slices_is_not_analyzed(phantom_volume):
+    made = interpolate(phantom_volume, method="linear").volume
+    with pytest.raises(InputError, match="23 synthesized are here; choose the original scan"):
+        analyze_noise(made, method="linear")
+
+
+def test_noise_maps_say_that_they_bridge_twice_the_gap(phantom_volume):
+    far = replace(phantom_volume, spacing=(1.8, 1.8, 6.0), array=phantom_volume.array[:4], provenance="AAAA")
+    assert any("bridges slices 12 mm apart, outside of the range" in r for r in analyze_noise(far).remarks)
+    near = replace(far, spacing=(1.8, 1.8, 5.0))
+    assert not any("outside" in remark for remark in analyze_noise(near).remarks)
 
 
 def test_denoised_mode_evens_the_noise_out():

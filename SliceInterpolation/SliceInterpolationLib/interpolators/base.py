@@ -41,20 +41,35 @@ class Interpolator(ABC):
         """As `synthesize`, each slice with its predicted error SD in the units of the slices."""
         raise InputError(f"The method '{self.name}' does not estimate its error; use a network that does.")
 
-    def predict_withheld(self, stack: SliceStack) -> Iterator[np.ndarray]:
-        """Predict the acquired slices 1..N-2, each without itself, from every second slice around it.
+    def predict_withheld(
+        self, stack: SliceStack, numbers: Sequence[int] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Predict acquired slices, each without itself, from every second slice around it.
 
-        Needs 3 slices or more; yields N - 2 arrays in order.
+        numbers: of the slices wanted, ascending, from 1 to N - 2; None: all of them. Yields one array a number, in
+        order. Raises InputError for fewer than 3 slices.
         """
-        if len(stack) < 3:
-            raise InputError(f"The stack has {len(stack)} slices; withholding one needs at least 3.")
-        # Odd slices are predicted from the even ones and the other way round; the two streams take turns.
-        odd, even = (
-            self.synthesize(stack.every_second(first), [k + 0.5 for k in range(count)])
-            for first, count in ((0, (len(stack) - 1) // 2), (1, (len(stack) - 2) // 2))
-        )
-        for number in range(1, len(stack) - 1):
-            yield next(odd if number % 2 else even)
+        return _withheld(self.synthesize, stack, numbers)
+
+    def predict_withheld_with_uncertainty(
+        self, stack: SliceStack, numbers: Sequence[int] | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """As `predict_withheld`, each slice with its predicted error SD in the units of the slices."""
+        return _withheld(self.synthesize_with_uncertainty, stack, numbers)
+
+
+def _withheld(synthesize: Callable, stack: SliceStack, numbers: Sequence[int] | None) -> Iterator:
+    """What `synthesize` makes of the stack without slice n in the place of slice n, for each of the numbers."""
+    if len(stack) < 3:
+        raise InputError(f"The stack has {len(stack)} slices; withholding one needs at least 3.")
+    numbers = range(1, len(stack) - 1) if numbers is None else numbers
+    # Odd slices are predicted from the even ones and the other way round; the two streams take turns.
+    odd, even = (
+        synthesize(stack.every_second(first), [(n - first) / 2 for n in numbers if n % 2 != first])
+        for first in (0, 1)
+    )
+    for number in numbers:
+        yield next(odd if number % 2 else even)
 
 
 class SliceWise(Interpolator):

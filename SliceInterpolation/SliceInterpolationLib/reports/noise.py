@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter, label
 
+from ..catalogue import find_model
+from ..checks import check_acquired, check_interpolatable
 from ..device import choose_device
 from ..errors import InputError
 from ..files import write_volume
-from ..interpolation import as_requested
-from ..interpolators import create
+from ..interpolation import as_requested, gap_warning
+from ..interpolators import METHODS, create
 from ..progress import Progress
 from ..request import Request
 from ..stack import SliceStack
@@ -54,13 +56,19 @@ def analyze_noise(
 
     The residual holds the noise of the acquired slice, the (smaller) noise of the prediction, and structure
     that the neighbors do not show; the last is why it is looked at. request, options: as of `interpolate`; method,
-    axis, units and device count. Raises InputError for fewer than 3 slices.
+    axis, units and device count. Raises InputError for fewer than 3 slices, and for slices that were made.
     """
     request = replace(request or Request(), **options)
     remarks: list[str] = []
     volume = as_requested(volume, request, remarks)
+    check_interpolatable(volume, force=True)
+    check_acquired(volume, "The noise analysis", remarks)
     if volume.slice_count < 3:
         raise InputError(f"Noise maps need at least 3 slices; the volume has {volume.slice_count}.")
+    if request.method not in METHODS:
+        gap = 2 * volume.slice_distance
+        warning = gap_warning(find_model(request.method), gap, "The noise analysis bridges slices")
+        remarks += [warning] if warning else []
     chosen, _ = choose_device(request.device)
     interpolator = create(request.method, chosen, remarks.append)
     stack = SliceStack.of(volume)

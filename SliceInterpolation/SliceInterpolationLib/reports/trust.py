@@ -1,23 +1,29 @@
-"""The trust check: hide every second acquired slice of this very scan, predict it, and compare with the others."""
+"""The trust check: withhold acquired slices of this very scan, predict them, and compare with other methods.
+
+The verdict looks at three figures together, on the same slices for all methods: a method that wins one of them and
+loses another is not called best. `JUDGED` holds the margins, `FEWEST_SLICES` below how many slices nothing is said.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ..catalogue import find_model
+from ..checks import check_acquired, check_interpolatable
 from ..device import choose_device
 from ..errors import InputError
-from ..interpolation import as_requested
+from ..interpolation import as_requested, gap_warning
 from ..interpolators import METHODS, create
 from ..progress import Progress
 from ..request import Request
 from ..stack import SliceStack, percentile_mapping
-from ..volume import ACQUIRED, UNKNOWN, Volume
+from ..volume import Volume
 from .metrics import BRAIN_WINDOW, SliceTruth
+from .statistics import bootstrap_mean
 
 BASELINES = ("linear", "cubic", "flow")
 FIGURES = (
@@ -30,31 +36,90 @@ FIGURES = (
     "noise_ratio",
     "lesion_hu",
 )
-_EQUAL_DB = 0.1  # mean differences below this are called equal
+ALL_SLICES = "all"
+DEFAULT_SLICES = 12
+"""So many slices, evenly spread, tell as much as all within the interval, in a fraction of the time."""
+FEWEST_SLICES = 6
+"""Of fewer slices no interval is worth its name, and no verdict is given."""
+_CONTEXT = 3  # an inner slice has two slices of the withheld stack on both sides
+_PERFECT_DB = 100.0  # what a prediction without any error counts as
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A figure of the verdict: what it is called, which direction is better, and up to which margin it is equal."""
+
+    title: str
+    unit: str
+    sign: int
+    margin: float
+    digits: int
+
+
+JUDGED = {
+    "psnr_brain": Judged("PSNR", " dB", 1, 0.1, 2),
+    "ssim_brain": Judged("SSIM", "", 1, 0.005, 3),
+    "mae_intracranial": Judged("mean error inside the skull", " HU", -1, 0.1, 1),
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure of the method against the other method that is best in it, paired by slice.
+
+    own, theirs: means over the same `slices` slices. gain: their mean difference, positive where the method asked
+    about is better, with its 95% interval from `low` to `high`. outcome: "worse" where the gain is below minus the
+    margin, "better" where it is above the margin and the interval above 0, "open" where only the former holds, else
+    "equal".
+    """
+
+    figure: str
+    rival: str
+    own: float
+    theirs: float
+    gain: float
+    low: float
+    high: float
+    slices: int
+    outcome: str
+
+    def __str__(self) -> str:
+        judged = JUDGED[self.figure]
+        own, theirs = (f"{value:.{judged.digits}f}" for value in (self.own, self.theirs))
+        difference, low, high = (
+            f"{judged.sign * value:+.{judged.digits}f}"
+            for value in (self.gain, *(self.low, self.high)[:: judged.sign])
+        )
+        return (
+            f"{judged.title} {own} against {theirs}{judged.unit} of {self.rival} ({difference}, 95% interval "
+            f"{low} to {high})"
+        )
 
 
 @dataclass
 class TrustReport:
     """Errors of withheld acquired slices.
 
-    rows: one dict a slice and method with the slice number (from 0), whether it has two neighbors on both
-    sides ("interior"), and the figures of `metrics.SliceTruth.score`. means: figures of each method over the
-    interior slices (over all where the stack is too short). verdict: one sentence; trusted: whether the
-    method asked about predicts this scan best.
+    slices: the numbers (from 0) of the slices that were predicted and scored, the same for all methods. rows: one
+    dict a slice and method with the figures of `metrics.SliceTruth.score`. means: figures of each method, over the
+    slices where all methods have them. comparisons: what the verdict rests on, see `Comparison`. verdict: what was
+    compared, the result, and which method to prefer. trusted: True where the method asked about is best or as good
+    as any other, False where it loses, None where nothing can be said.
     """
 
     method: str
     gap_mm: float
+    slices: list[int]
     rows: list[dict[str, Any]]
     means: dict[str, dict[str, float]]
-    won: float
-    trusted: bool
+    comparisons: list[Comparison]
+    trusted: bool | None
     verdict: str
     remarks: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON; undefined figures become None."""
-        return _plain(vars(self))
+        return _plain(asdict(self))
 
 
 def trust(
@@ -62,12 +127,14 @@ def trust(
     request: Request | None = None,
     *,
     baselines: Sequence[str] = BASELINES,
+    slices: int | str = DEFAULT_SLICES,
     progress: Progress | None = None,
     **options: Any,
 ) -> TrustReport:
-    """Predict each inner acquired slice from its neighbors, without itself, by a method and by the baselines.
+    """Predict inner acquired slices from their neighbors, without themselves, by a method and by the baselines.
 
-    request, options: as of `interpolate`; method, axis, units and device count.
+    request, options: as of `interpolate`; method, axis, units and device count. slices: how many are scored, evenly
+    spread over the scan, or "all".
 
     The slices used lie twice as far apart as those that interpolation works with, so the errors are an upper
     estimate of what the interpolated slices have. Raises InputError for fewer than 4 slices, and for a volume
@@ -76,71 +143,186 @@ def trust(
     request = replace(request or Request(), **options)
     remarks: list[str] = []
     volume = as_requested(volume, request, remarks)
-    if not set(volume.provenance) <= {ACQUIRED, UNKNOWN}:
-        raise InputError("The volume holds synthesized or denoised slices; check the original scan instead.")
+    check_interpolatable(volume, force=True)
+    check_acquired(volume, "The trust check", remarks)
     if volume.slice_count < 4:
         raise InputError(f"The trust check needs at least 4 slices; the volume has {volume.slice_count}.")
     if min(volume.slices.shape[1:]) < 16:
         raise InputError("The slices are smaller than 16 x 16 pixels; nothing can be compared on them.")
-    name = request.method if request.method in METHODS else find_model(request.method).name
-    others = [other for other in baselines if other != name]
+    gap = 2 * volume.slice_distance
+    name = request.method
+    if name not in METHODS:
+        model = find_model(name)
+        name = model.name
+        warning = gap_warning(model, gap, "The trust check bridges slices")
+        if warning:
+            remarks.append(
+                f"{warning} Interpolation bridges {gap / 2:.3g} mm only and may be better than this."
+            )
+    methods = (name, *(other for other in baselines if other != name))
     chosen, _ = choose_device(request.device)
     stack = SliceStack.of(volume)
-    interpolators = {which: create(which, chosen, remarks.append) for which in (name, *others)}
-    predictions = {which: one.predict_withheld(stack) for which, one in interpolators.items()}
     # Without HU scale the errors are counted in the window from the 1st to the 99th percentile.
     gain, offset = percentile_mapping(volume, *BRAIN_WINDOW)
+    numbers = _choose(stack, slices, gain, offset, remarks)
+    interpolators = {which: create(which, chosen, remarks.append) for which in methods}
+    predictions = {which: one.predict_withheld(stack, numbers) for which, one in interpolators.items()}
     rows = []
-    count = len(stack) - 2
-    for done, number in enumerate(range(1, len(stack) - 1)):
+    for done, number in enumerate(numbers, start=1):
         truth = SliceTruth(stack.image(number) * gain + offset, stack.pixel)
         for which, stream in predictions.items():
-            predicted = next(stream) * gain + offset
-            interior = 3 <= number < len(stack) - 3
-            rows.append({"slice": number, "method": which, "interior": interior, **truth.score(predicted)})
+            figures = truth.score(_finite(next(stream), which, number) * gain + offset)
+            for figure in figures:
+                if figure.startswith("psnr"):
+                    figures[figure] = min(figures[figure], _PERFECT_DB)
+            rows.append({"slice": number, "method": which, **figures})
         if progress:
-            progress("trust", done + 1, count)
+            progress("trust", done, len(numbers))
     if volume.units != "HU":
         remarks.append("No HU scale: percentiles 1 and 99 stand for -20 and 107 HU in all figures.")
-    return _summarize(name, others, rows, 2 * volume.slice_distance, remarks)
+    judged = [figure for figure in JUDGED if volume.units == "HU" or figure != "mae_intracranial"]
+    comparisons = compare(rows, name, judged)
+    trusted, verdict = judge(name, methods[1:], comparisons, len(numbers), gap)
+    means = {which: {f: _mean(common(rows, f).get(which)) for f in FIGURES} for which in methods}
+    return TrustReport(name, gap, numbers, rows, means, comparisons, trusted, verdict, remarks)
 
 
-def _summarize(name: str, others: list[str], rows: list[dict], gap: float, remarks: list[str]) -> TrustReport:
-    if any(row["interior"] for row in rows):
-        counted = [row for row in rows if row["interior"]]
-    else:
-        counted = rows
-    means = {
-        which: {
-            figure: _nanmean([row[figure] for row in counted if row["method"] == which]) for figure in FIGURES
-        }
-        for which in (name, *others)
-    }
+def slices_to_score(slice_count: int, slices: int | str = DEFAULT_SLICES) -> int:
+    """How many slices a trust check of so many slices scores, at most: each method predicts each of them once."""
+    return len(_spread(_candidates(slice_count), slices))
+
+
+def _candidates(slice_count: int) -> list[int]:
+    """The slices worth scoring: with two of the kept slices on both sides, as almost all new slices have them."""
+    inner = list(range(_CONTEXT, slice_count - _CONTEXT))
+    return inner if len(inner) >= FEWEST_SLICES else list(range(1, slice_count - 1))
+
+
+def _spread(numbers: list[int], slices: int | str) -> list[int]:
+    """An even selection, the first and the last included."""
+    if slices == ALL_SLICES:
+        return numbers
+    if not isinstance(slices, int) or isinstance(slices, bool) or slices < 1:
+        raise InputError(
+            f"The slices to score are a whole number from 1 on, or '{ALL_SLICES}', not '{slices}'."
+        )
+    if slices >= len(numbers):
+        return numbers
+    places = (np.arange(slices) + 0.5) * len(numbers) / slices
+    return [numbers[int(place)] for place in places]
+
+
+def _choose(
+    stack: SliceStack, slices: int | str, gain: float, offset: float, remarks: list[str]
+) -> list[int]:
+    """The slices to score: an even selection of those that hold something in the window."""
+    low, high = BRAIN_WINDOW
+    candidates, filled = _candidates(len(stack)), []
+    for number in candidates:
+        ends = stack.slices[number].min() * gain + offset, stack.slices[number].max() * gain + offset
+        darkest, brightest = np.clip(ends, low, high)
+        if darkest < brightest:
+            filled.append(number)
+    if len(filled) < len(candidates):
+        remarks.append(
+            f"{len(candidates) - len(filled)} of {len(candidates)} slices hold nothing in the window that errors are "
+            "counted in, and are left out."
+        )
+    if filled and filled[0] < _CONTEXT:
+        remarks.append(
+            "The stack is short: slices near its ends, predicted from fewer neighbors, are counted as well."
+        )
+    return _spread(filled, slices)
+
+
+def _finite(predicted: np.ndarray, method: str, number: int) -> np.ndarray:
+    if not np.isfinite(predicted).all():
+        raise InputError(
+            f"'{method}' predicts values that are no numbers on slice {number + 1}; do not use it on this scan."
+        )
+    return predicted
+
+
+def common(rows: list[dict[str, Any]], figure: str) -> dict[str, np.ndarray]:
+    """The values of a figure by method, on the slices where every method has it, so that means can be compared."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    by_slice: dict[int, list[float]] = {}
+    for row in rows:
+        by_slice.setdefault(row["slice"], []).append(row[figure])
+    table = np.array(list(by_slice.values()), dtype=np.float64).reshape(len(by_slice), len(methods))
+    table = table[np.isfinite(table).all(axis=1)]
+    return dict(zip(methods, table.T))
+
+
+def compare(
+    rows: list[dict[str, Any]], method: str, figures: Sequence[str] = tuple(JUDGED)
+) -> list[Comparison]:
+    """The method against the best other method in each figure; figures of too few slices are left out.
+
+    rows: as of `TrustReport`, the same slices for every method in the same order.
+    """
+    comparisons = []
+    for figure in figures:
+        values, judged = common(rows, figure), JUDGED[figure]
+        if len(values) < 2 or len(values[method]) < FEWEST_SLICES:
+            continue
+        others = [other for other in values if other != method]
+        rival = max(others, key=lambda other: judged.sign * values[other].mean())
+        interval = bootstrap_mean(judged.sign * (values[method] - values[rival]))
+        if interval.mean < -judged.margin:
+            outcome = "worse"
+        elif interval.mean <= judged.margin:
+            outcome = "equal"
+        else:
+            outcome = "better" if interval.low > 0 else "open"
+        means = float(values[method].mean()), float(values[rival].mean())
+        comparisons.append(
+            Comparison(
+                figure, rival, *means, interval.mean, interval.low, interval.high, interval.count, outcome
+            )
+        )
+    return comparisons
+
+
+def judge(
+    method: str, others: Sequence[str], comparisons: list[Comparison], count: int, gap: float
+) -> tuple[bool | None, str]:
+    """Whether a method can be trusted on this scan, and why, in words; see `TrustReport`."""
     if not others:
-        return TrustReport(name, gap, rows, means, float("nan"), True, "Nothing to compare with.", remarks)
-    rival = max(others, key=lambda which: means[which]["psnr_brain"])
-    by_slice = {(row["slice"], row["method"]): row["psnr_brain"] for row in counted}
-    numbers = sorted({row["slice"] for row in counted})
-    won = float(np.mean([by_slice[n, name] > by_slice[n, rival] for n in numbers]))
-    lead = means[name]["psnr_brain"] - means[rival]["psnr_brain"]
-    similarity = means[name]["ssim_brain"] - means[rival]["ssim_brain"]
-    figures = (
-        f"{means[name]['psnr_brain']:.2f} dB against {means[rival]['psnr_brain']:.2f} dB of {rival}, the best "
-        f"other method, better on {won:.0%} of {len(numbers)} withheld slices (gap {gap:.3g} mm)"
+        return None, "Nothing to compare with."
+    if not comparisons:
+        return None, (
+            f"Too few slices to judge on this scan: {count} were withheld and compared, "
+            f"at least {FEWEST_SLICES} are needed. "
+            "Look at the slices themselves, beside those of --method flow."
+        )
+    what = (
+        f"{'; '.join(str(one) for one in comparisons)}. Compared on {count} withheld slices, each predicted across "
+        f"{gap:.3g} mm, with {_list(others)}"
     )
-    trusted = lead > -_EQUAL_DB and (lead > 0 or similarity > 0)
-    if lead > _EQUAL_DB:
-        verdict = f"On this scan {name} predicts withheld slices best: {figures}."
-    elif trusted:
-        verdict = f"On this scan {name} and {rival} predict withheld slices about equally well: {figures}."
+    lost = [one for one in comparisons if one.outcome == "worse"]
+    won = any(one.outcome == "better" for one in comparisons)
+    if not lost:
+        how = (
+            f"{method} predicts withheld slices best" if won else f"no method is clearly better than {method}"
+        )
+        return True, f"On this scan {how}: {what}."
+    worst = min(lost, key=lambda one: one.gain / JUDGED[one.figure].margin)
+    if won:
+        losses = _list([f"{JUDGED[one.figure].title} to {one.rival}" for one in lost])
+        how = f"{method} is not best throughout, it loses {losses}"
     else:
-        verdict = f"Warning: on this scan {name} does not win: {figures}. Prefer --method {rival}."
-    return TrustReport(name, gap, rows, means, won, trusted, verdict, remarks)
+        how = f"{method} does not win"
+    return False, f"Warning: on this scan {how}: {what}. Prefer --method {worst.rival}."
 
 
-def _nanmean(values: list[float]) -> float:
-    finite = [value for value in values if np.isfinite(value)]
-    return float(np.mean(finite)) if finite else float("nan")
+def _list(words: Sequence[str]) -> str:
+    """'a, b and c'."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _mean(values: np.ndarray | None) -> float:
+    return float(values.mean()) if values is not None and len(values) else float("nan")
 
 
 def _plain(value: Any) -> Any:
