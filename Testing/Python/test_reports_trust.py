@@ -184,7 +184,7 @@ def test_an_even_selection_is_scored_by_default(monkeypatch):
     assert everything.slices == list(range(3, 37))
     assert slices_to_score(40, "all") == 34
     same = [row for row in everything.rows if row["slice"] in report.slices]
-    assert same == report.rows
+    assert [row["ssim_brain"] for row in same] == [row["ssim_brain"] for row in report.rows]
     assert trust(volume, method="linear", baselines=("nearest",), slices=7).comparisons[0].slices == 7
 
 
