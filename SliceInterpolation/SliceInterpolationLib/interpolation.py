@@ -75,7 +75,7 @@ def interpolate(
     interpolator.progress = progress
     out, errors, provenance = _interleave(volume, interpolator, request, factor, uncertainty, progress)
     made = volume.refined(
-        out, factor, provenance, history=(*volume.history, run_record(volume, request, factor, model))
+        out, factor, provenance, history=(*volume.history, run_record(volume, request, factor, model, device))
     )
     return Result(made, None if errors is None else made.with_map(errors), reason, remarks)
 
@@ -150,9 +150,12 @@ def _trained(model: Model) -> str:
     return f"the range {low:g} to {high:g} mm that '{model.name}' was trained for"
 
 
-def run_record(volume: Volume, request: Request, factor: int, model: Model | None) -> dict[str, Any]:
+def run_record(
+    volume: Volume, request: Request, factor: int, model: Model | None, device: str
+) -> dict[str, Any]:
     """What a run was, for the history of its result: the request with what followed from it, as plain values."""
     record = {**request.as_dict(), "factor": factor, "axis": volume.slice_axis, "units": volume.units}
+    record["device"] = device
     if model is not None:
         record.update(method=model.name, model_sha256=model_hash(model))
     return {**record, "slices": volume.slice_count, "version": __version__}

@@ -19,7 +19,7 @@ def test_importing_the_library_is_cheap():
     code = (
         "import sys, SliceInterpolationLib, SliceInterpolationLib.cli, SliceInterpolationLib.reports.trust, "
         "SliceInterpolationLib.reports.noise, SliceInterpolationLib.reports.measure, "
-        "SliceInterpolationLib.reports.pictures, "
+        "SliceInterpolationLib.reports.pictures, SliceInterpolationLib.reports.page, "
         "SliceInterpolationLib.demo; print(','.join(sys.modules))"
     )
     environment = {"PYTHONPATH": str(ROOT / "SliceInterpolation"), "PATH": ""}
