@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ FORMER_LAYOUT = 3  # four-up
 @pytest.fixture(scope="module")
 def phantom() -> Volume:
     made = head_phantom(128, 1.8, 24, 6.0, 6.0)
-    return Volume(made.image, made.spacing, made.origin)
+    acquired = "A" * len(made.image)  # nothing else tells where a synthetic scan comes from
+    return Volume(made.image, made.spacing, made.origin, provenance=acquired)
 
 
 class Scene:
@@ -407,7 +409,7 @@ def test_views_lie_in_the_slices_of_an_oblique_scan(core, phantom):  # noqa: F81
     turn.RotateX(14)
     turn.RotateZ(9)
     direction = slicer.util.arrayFromVTKMatrix(turn.GetMatrix())[:3, :3]
-    oblique = Volume(phantom.array, phantom.spacing, phantom.origin, direction)
+    oblique = replace(phantom, direction=direction)
     scene = Scene(core, oblique)
     scene.compare.show(scene.scan, scene.result)
     assert scene.mark("Original").startswith("acquired slice ")
