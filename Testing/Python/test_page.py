@@ -30,7 +30,7 @@ from SliceInterpolationLib.reports.reformat import (
     number_at,
 )
 from SliceInterpolationLib.reports.svg import Series, band, line_plot
-from SliceInterpolationLib.reports.trust import trust
+from SliceInterpolationLib.reports.trust import TrustReport, trust
 
 VOID = {"meta", "img"}
 
@@ -362,8 +362,15 @@ def test_page_of_a_full_scan_is_small():
 
 def test_report_from_json_makes_the_same_page(study):
     values = json.loads(json.dumps(study["trust"].as_dict()))
-    back = type(study["trust"])(**values)
+    back = TrustReport.from_dict(values)
     assert study_page(study["scan"], trust=back) == study_page(study["scan"], trust=study["trust"])
+
+
+@pytest.mark.parametrize("values", [{}, {"method": "x"}, {"rows": 3}, []])
+def test_what_is_no_trust_report(study, values):
+    complete = study["trust"].as_dict() if values == {"rows": 3} else {}
+    with pytest.raises(InputError, match="run the trust check again"):
+        TrustReport.from_dict({**complete, **values} if isinstance(values, dict) else values)
 
 
 def _plot(*series: Series, **options) -> tuple[str, list[tuple[float, float]]]:

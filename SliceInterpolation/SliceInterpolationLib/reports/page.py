@@ -30,7 +30,7 @@ from .reformat import (
     slice_plane,
 )
 from .svg import Series, band, line_plot
-from .trust import TrustReport
+from .trust import COLUMNS, TrustReport
 
 _LETTER_COLORS = {
     ACQUIRED: "#2f7d55", SYNTHESIZED: "#f0a33a", DENOISED: "#4f8fd0", MAP: "#a77bb5", UNKNOWN: "#9a9a9a",
@@ -228,39 +228,27 @@ def _data_uri(pixels: np.ndarray) -> str:
 # ------------------------------------------------------------------------------------------------------ figures
 
 
-_TRUST_COLUMNS = {
-    "psnr_brain": ("PSNR, window", "dB", 2, 1),
-    "ssim_brain": ("SSIM, window", "", 4, 1),
-    "mae_hu": ("Mean error, body", "HU", 2, -1),
-    "mae_intracranial": ("Mean error, brain", "HU", 2, -1),
-    "psnr_hu": ("PSNR, full range", "dB", 2, 1),
-    "noise_ratio": ("Noise ratio", "", 3, 0),
-}
-"""Title, unit, decimals, and whether larger (1) or smaller (-1) is better."""
-
-
 def _trust(trust: TrustReport) -> Element | None:
     """Mean figures of each method, the best of a column in bold, and the errors slice by slice."""
     columns = {
         figure: column
-        for figure, column in _TRUST_COLUMNS.items()
+        for figure, column in COLUMNS.items()
         if any(math.isfinite(_value(means.get(figure))) for means in trust.means.values())
     }
     best = {}
-    for figure, (_, _, _, sign) in columns.items():
-        values = [sign * _value(means.get(figure)) for means in trust.means.values()]
-        best[figure] = (
-            max((value for value in values if math.isfinite(value)), default=math.nan) if sign else None
-        )
+    for figure, column in columns.items():
+        values = [column.sign * _value(means.get(figure)) for means in trust.means.values()]
+        best[figure] = max(value for value in values if not math.isnan(value)) if column.sign else None
     rows = []
     for method, means in trust.means.items():
         cells: list[Any] = [method]
-        for figure, (_, _, digits, sign) in columns.items():
+        for figure, column in columns.items():
             value = _value(means.get(figure))
-            text = _fixed(value, digits)
-            cells.append(element("b", text) if best[figure] == sign * value else text)
+            text = _fixed(value, column.digits)
+            cells.append(element("b", text) if column.sign * value == best[figure] else text)
         rows.append(cells)
-    table = _table(["Method", *(_headed(title, unit) for title, unit, _, _ in columns.values())], rows)
+    heads = [_headed(column.title[0].upper() + column.title[1:], column.unit) for column in columns.values()]
+    table = _table(["Method", *heads], rows)
     lines = []
     for method in trust.means:
         own = sorted(

@@ -7,7 +7,7 @@ loses another is not called best. `JUDGED` holds the margins, `FEWEST_SLICES` be
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,26 @@ JUDGED = {
     "psnr_brain": Judged("PSNR", " dB", 1, 0.1, 2),
     "ssim_brain": Judged("SSIM", "", 1, 0.005, 3),
     "mae_intracranial": Judged("mean error inside the skull", " HU", -1, 0.1, 1),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure in tables of means: its title and unit, and which direction is better, 0 where none is."""
+
+    title: str
+    unit: str
+    sign: int
+    digits: int = 2
+
+
+COLUMNS = {
+    "psnr_brain": Column("PSNR window", "dB", 1),
+    "ssim_brain": Column("SSIM window", "", 1, 4),
+    "mae_hu": Column("MAE body", "HU", -1),
+    "mae_intracranial": Column("MAE brain", "HU", -1),
+    "psnr_hu": Column("PSNR full", "dB", 1),
+    "noise_ratio": Column("noise ratio", "", 0, 3),
 }
 
 
@@ -120,6 +140,18 @@ class TrustReport:
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON; undefined figures become None."""
         return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrustReport:
+        """The report that `as_dict` gave; InputError where something is missing, as in reports of other versions."""
+        try:
+            known = {one.name: values[one.name] for one in fields(cls)}
+            known["rows"] = [_defined(row) for row in known["rows"]]
+            known["means"] = {method: _defined(means) for method, means in known["means"].items()}
+            known["comparisons"] = [Comparison(**one) for one in known["comparisons"]]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError("This is no trust report of this version; run the trust check again.") from error
+        return cls(**known)
 
 
 def trust(
@@ -337,19 +369,16 @@ def _plain(value: Any) -> Any:
     return float(value) if np.isfinite(value) else None
 
 
+def _defined(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures of JSON as numbers, NaN where there is none."""
+    return {key: float("nan") if value is None else value for key, value in figures.items()}
+
+
 def trust_table(report: TrustReport) -> str:
     """Mean figures of each method as aligned text."""
-    names = {
-        "psnr_brain": "PSNR window dB",
-        "ssim_brain": "SSIM window",
-        "mae_hu": "MAE body HU",
-        "mae_intracranial": "MAE brain HU",
-        "psnr_hu": "PSNR full dB",
-        "noise_ratio": "noise ratio",
-    }
-    lines = ["  ".join([f"{'method':<24}", *(f"{title:>14}" for title in names.values())])]
+    titles = (f"{one.title} {one.unit}".strip() for one in COLUMNS.values())
+    lines = ["  ".join([f"{'method':<24}", *(f"{title:>14}" for title in titles)])]
     for method, means in report.means.items():
-        digits = {"ssim_brain": 4, "noise_ratio": 3}
-        values = [f"{means[key]:>14.{digits.get(key, 2)}f}" for key in names]
+        values = [f"{means[figure]:>14.{one.digits}f}" for figure, one in COLUMNS.items()]
         lines.append("  ".join([f"{method:<24}", *values]))
     return "\n".join(lines)
