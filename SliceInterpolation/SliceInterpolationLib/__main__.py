@@ -1,7 +1,31 @@
-"""`python -m SliceInterpolationLib`: the command line, in the form that Slicer's subprocess uses."""
+"""The command `slice-interpolation`, and `python -m SliceInterpolationLib`, which is how Slicer starts it.
+
+Little is imported before the process can be cancelled.
+"""
+
+from __future__ import annotations
 
 import sys
 
-from .cli import main
+from . import process
+from .progress import Reporter
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command that the process was started with; returns the exit code."""
+    arguments = sys.argv[1:]
+    reporter = Reporter.of_arguments(arguments)
+
+    def command() -> None:
+        process.begin(reporter)
+        from .cli import run_command
+
+        run_command(arguments, reporter)
+
+    code = process.run(command, reporter)
+    process.end()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

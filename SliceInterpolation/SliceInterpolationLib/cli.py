@@ -1,62 +1,62 @@
-"""The command `slice-interpolation`, also `python -m SliceInterpolationLib`.
+"""The commands of `slice-interpolation`: their arguments, and what each does with files.
 
-Exit codes: 0 done, 1 failed, 2 bad input or arguments, 3 cancelled.
+Exit codes: 0 done, 1 failed, 2 bad input or arguments, 3 cancelled (see `process`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import signal
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Callable, NoReturn
 
-from . import __version__
-from .device import tune_process
-from .errors import Cancelled, InputError
+from . import __version__, process
+from .errors import InputError
 from .progress import MODES, Reporter
 from .request import Request
 
 PREDICTION_OPTIONS = ("method", "axis", "device", "units")
 """The options of commands that predict slices of a scan without making a volume of it."""
 
-DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 3
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command, by default that of this process; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    reporter = Reporter.of_arguments(arguments)
+    return process.run(lambda: run_command(arguments, reporter), reporter)
+
+
+def run_command(arguments: Sequence[str], reporter: Reporter) -> None:
+    """Run one command. Raises what stops it, see `process.run`, and SystemExit after --help and --version."""
     options = _parser().parse_args(arguments)
-    if arguments is None:  # a process of our own, not a call from somebody else's
-        tune_process()
-    reporter = Reporter(options.progress)
-    try:
-        with _cancel_on_signals():
-            options.run(options, reporter)
-    except InputError as error:
-        reporter.error(str(error))
-        return BAD_INPUT
-    except (Cancelled, KeyboardInterrupt):
-        reporter.error("cancelled; nothing was written")
-        return CANCELLED
-    except MemoryError:
-        reporter.error("the memory of this machine is used up; close other programs or crop the volume")
-        return FAILED
-    except OSError as error:
-        reporter.error(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
-        return FAILED
-    return DONE
+    reporter.mode = options.progress
+    options.run(options, reporter)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that takes whole option names only, and whose errors are one sentence like all others."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message[0].upper() + message[1:]}; see '{self.prog} --help'.")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="slice-interpolation",
         description="Interpolate and denoise thick-slice head CT. Inputs: NRRD, NIfTI, MetaImage, a DICOM folder.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(name: str, run, text: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, run: Callable[[argparse.Namespace, Reporter], None], text: str
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
         command.add_argument("--progress", choices=MODES, default="bar", help="how progress is shown")
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("input", metavar="ORIGINAL")
     command.add_argument("result", metavar="RESULT")
     command.add_argument("--output", required=True, metavar="PNG")
-    command.add_argument("--window", nargs=2, type=float, metavar=("CENTER", "WIDTH"))
+    command.add_argument("--window", nargs=2, type=_number, metavar=("CENTER", "WIDTH"))
 
     command = add("noise", _noise, "write residual and noise-SD maps, a table per slice and a picture")
     add_input(command)
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--result", metavar="FILE", help="INPUT interpolated")
     command.add_argument("--output", metavar="CSV")
     command.add_argument(
-        "--range", nargs=2, type=float, default=(40.0, 100.0), metavar=("LOW", "HIGH"), help="HU"
+        "--range", nargs=2, type=_number, default=(40.0, 100.0), metavar=("LOW", "HIGH"), help="HU"
     )
 
     command = add("models", _models, "list, describe, add, trust or remove networks")
@@ -120,6 +120,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output-dir", default="demo-output", metavar="DIR")
     command.add_argument("--device", default="auto")
     return parser
+
+
+def _number(text: str) -> float:
+    """A finite number, for argparse."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+_number.__name__ = "number"  # what argparse calls it where it is none
 
 
 def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -149,7 +160,7 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
             reporter.message(remark)
         reporter.message(_summary(volume, result.volume))
         results.append(result)
-    # Nothing is written before all of it is there, so a cancelled run leaves nothing behind.
+    check_cancel = process.hold_cancel()
     paths = []
     for number, result in enumerate(results, start=1):
         run = f"-run{number}" if len(results) > 1 else ""
@@ -157,6 +168,7 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
         if result.uncertainty is not None:
             target = _numbered(options.uncertainty, check_writable(options.uncertainty), run)
             paths += write_volume(result.uncertainty, target, options.compress)
+    check_cancel()
     reporter.result([str(path) for path in paths], provenance=[r.volume.provenance for r in results])
 
 
@@ -176,9 +188,12 @@ def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
     from .files import read_volume
     from .reports.pictures import compare_picture
 
+    window = tuple(options.window) if options.window else None
+    if window and window[1] <= 0:
+        raise InputError(f"The window needs a width above 0, not {window[1]:g}.")
     original, _ = read_volume(options.input)
     result, _ = read_volume(options.result)
-    window = tuple(options.window) if options.window else None
+    result.refinement_of(original)
     path = compare_picture([("original", original), ("result", result)], options.output, window)
     reporter.result([str(path)])
 
@@ -189,12 +204,15 @@ def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
 
     request = Request.from_options(options)
     volume, remarks = read_volume(options.input, options.series)
+    result = read_file(options.result) if options.result else None
+    if result is not None:
+        result.refinement_of(volume)
     report = analyze_noise(volume, request, progress=reporter)
     for remark in [*remarks, *report.remarks]:
         reporter.message(remark)
-    result = read_file(options.result) if options.result else None
+    process.hold_cancel()
     paths, text = write_noise_report(volume, report, Path(options.output_dir), result)
-    reporter.message(text)
+    reporter.answer(text)
     reporter.result([str(path) for path in paths], blobs=report.blobs)
 
 
@@ -208,8 +226,9 @@ def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
     report = trust(volume, request, slices=slices, progress=reporter)
     for remark in [*remarks, *report.remarks]:
         reporter.message(remark)
-    reporter.message(trust_table(report))
-    reporter.message(report.verdict)
+    process.hold_cancel()
+    reporter.answer(trust_table(report))
+    reporter.answer(report.verdict)
     paths = []
     if options.output:
         Path(options.output).write_text(json.dumps(report.as_dict(), indent=1) + "\n")
@@ -222,48 +241,57 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
     from .reports.measure import COLUMNS, measure, measure_table, read_segmentation
     from .reports.tables import write_csv
 
+    low, high = options.range
+    if low > high:
+        raise InputError(f"The range goes from low to high, not from {low:g} to {high:g}.")
     volume, remarks = read_volume(options.input, options.series)
     for remark in remarks:
         reporter.message(remark)
     labels = read_segmentation(options.segmentation, volume)
     result = read_file(options.result) if options.result else None
-    rows = measure(volume, labels, result, tuple(options.range))
-    reporter.message(measure_table(rows))
+    rows = measure(volume, labels, result, (low, high))
+    process.hold_cancel()
+    reporter.answer(measure_table(rows))
     paths = [str(write_csv(Path(options.output), rows, COLUMNS))] if options.output else []
     reporter.result(paths, rows=rows)
 
 
 def _models(options: argparse.Namespace, reporter: Reporter) -> None:
     from .catalogue import find_model, remove_model
+    from .catalogue.adding import add_model, trust_model
 
-    if options.action == "list":
+    action, name = options.action, options.argument
+    if action == "list":
         _list_models(reporter)
         return
-    if not options.argument:
-        raise InputError(f"models {options.action} needs a name or a file; 'models list' shows the names.")
-    if options.action == "info":
-        print(json.dumps(find_model(options.argument).card, indent=1))
-    elif options.action == "remove":
-        remove_model(options.argument)
-    else:
-        from .catalogue.adding import add_model, trust_model
-
-        if options.action == "trust":
-            trust_model(find_model(options.argument))
-            return
-        model = add_model(options.argument)
+    if not name:
+        raise InputError(f"models {action} needs a name or a file; 'models list' shows the names.")
+    process.hold_cancel()
+    if action == "info":
+        card = find_model(name).card
+        reporter.answer(json.dumps(card, indent=1))
+        reporter.result([], card=card)
+    elif action == "add":
+        model = add_model(name)
         if model.is_script:
             reporter.message(
                 f"'{model.name}' is a program and was only copied, not tried. If you trust where it comes from, "
                 f"go on with 'slice-interpolation models trust {model.name}'."
             )
-        print(model.folder)
+        reporter.result([str(model.folder)])
+    else:
+        if action == "trust":
+            trust_model(find_model(name))
+        else:
+            remove_model(name)
+        reporter.result([])
 
 
 def _list_models(reporter: Reporter) -> None:
     from .catalogue import Unusable, needs_consent, read_catalogue, user_folder
 
     models, unusable = read_catalogue()
+    usable = []
     for model in models:
         try:
             if not model.bundled:
@@ -277,43 +305,20 @@ def _list_models(reporter: Reporter) -> None:
         note = "bundled" if model.bundled else "user"
         note += ", default" if model.is_default else ""
         note += ", a program that is not trusted yet" if needs_consent(model) else ""
-        print(f"{model.name:<24}{model.card['architecture']:<16}gap {low:g}-{high:g} mm  {note}")
+        reporter.answer(f"{model.name:<24}{model.card['architecture']:<16}gap {low:g}-{high:g} mm  {note}")
+        usable.append(model.card)
     for folder in unusable:
-        print(f"{folder.name:<24}unusable: {folder.reason}")
+        reporter.answer(f"{folder.name:<24}unusable: {folder.reason}")
     try:
-        print(f"user models: {user_folder()}")
+        reporter.answer(f"user models: {user_folder()}")
     except InputError as error:
-        print(f"user models: none. {error}")
+        reporter.answer(f"user models: none. {error}")
+    reporter.result(
+        [], models=usable, unusable=[{"name": folder.name, "reason": folder.reason} for folder in unusable]
+    )
 
 
 def _demo(options: argparse.Namespace, reporter: Reporter) -> None:
     from .demo import run_demo
 
     run_demo(Path(options.output_dir), options.input, options.device, reporter)
-
-
-class _cancel_on_signals:
-    """Turns SIGINT (Ctrl-C) and SIGTERM (how a desktop cancels) into `Cancelled` for a while.
-
-    SIGINT is taken as well because a process that a shell started in the background inherits it as ignored.
-    """
-
-    def __enter__(self) -> None:
-        self._previous = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._previous[number] = signal.signal(number, self._cancel)
-            except ValueError:  # not in the main thread
-                return
-
-    def __exit__(self, *exception: object) -> None:
-        for number, previous in self._previous.items():
-            signal.signal(number, previous or signal.SIG_DFL)
-
-    @staticmethod
-    def _cancel(number: int, frame: object) -> None:
-        raise Cancelled
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from .catalogue import Model, find_model, model_hash
+from .catalogue import Model, model_hash
 from .checks import check_interpolatable
 from .denoising import denoised_slices
 from .device import choose_device
 from .errors import InputError
-from .interpolators import METHODS, Interpolator, create
+from .interpolators import Interpolator, create, model_of, needs_torch
 from .progress import Progress
 from .request import ISOTROPIC, Request
 from .stack import SliceStack
@@ -63,13 +63,10 @@ def interpolate(
     volume = as_requested(volume, request, remarks)
     check_interpolatable(volume, request.force)
     factor = factor_for(volume, request, remarks)
-    model = None if request.method in METHODS else find_model_or_explain(request.method)
+    model = model_of(request.method)
     if model is not None:
         check_gap(volume, model, request, factor, remarks)
-    if request.method in METHODS and request.method != "flow":
-        device, reason = "cpu", "CPU"
-    else:
-        device, reason = choose_device(request.device)
+    device, reason = choose_device(request.device, needs_torch(request.method))
     interpolator = create(request.method, device, remarks.append)
     progress = progress or (lambda stage, done, total: None)
     interpolator.progress = progress
@@ -94,14 +91,6 @@ def as_requested(volume: Volume, request: Request, remarks: list[str]) -> Volume
     if volume.units != "HU":
         remarks.append("No HU scale: percentiles 1 and 99 stand for -100 and 200 HU inside the method.")
     return volume
-
-
-def find_model_or_explain(method: str) -> Model:
-    """The model of that name; InputError that lists the methods as well where there is none."""
-    try:
-        return find_model(method)
-    except InputError as error:
-        raise InputError(f"{error} Methods without weights: {', '.join(METHODS)}.") from None
 
 
 def factor_for(volume: Volume, request: Request, remarks: list[str]) -> int:

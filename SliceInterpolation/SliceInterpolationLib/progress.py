@@ -1,11 +1,16 @@
-"""Progress of the command line: a bar for people, JSON lines for programs, or nothing."""
+"""Progress and answers of the command line: a bar for people, JSON lines for programs, or no progress at all."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Callable, TextIO
+
+from .errors import SliceInterpolationError
+from .plain import plain
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, slices done, slices in all); it may raise `Cancelled` to stop the work."""
@@ -15,16 +20,24 @@ _BAR_WIDTH = 30
 
 
 class Reporter:
-    """Shows stages and messages in one of `MODES`; an instance is the `Progress` that the library calls.
+    """Shows stages, messages and answers in one of `MODES`; an instance is the `Progress` that the library calls.
 
-    JSON lines go to standard output and carry `stage`, `done`, `total`, `eta_s` and `message`; the bar and
-    its messages go to standard error, so that results can be piped.
+    What was asked for (answers, paths) goes to standard output, what is said on the way (the bar, remarks) to
+    standard error, so that results can be piped. In the mode "json" all of it goes to standard output as JSON lines
+    with `stage`, `done`, `total`, `eta_s` and `message`. The mode "none" silences the progress only.
     """
 
     def __init__(self, mode: str = "bar", out: TextIO | None = None, err: TextIO | None = None):
         self.mode = mode
         self.out, self.err = out or sys.stdout, err or sys.stderr
         self._stage, self._started, self._bar_open = "", 0.0, False
+
+    @classmethod
+    def of_arguments(cls, arguments: Sequence[str]) -> Reporter:
+        """The reporter that arguments of the command line ask for, before they are parsed, and if they cannot be."""
+        asked = [a.partition("=")[2] for a in arguments if a.startswith("--progress=")]
+        asked += [value for flag, value in zip(arguments, arguments[1:]) if flag == "--progress"]
+        return cls(asked[-1] if asked and asked[-1] in MODES else MODES[0])
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Note that `done` of `total` slices of a stage are ready."""
@@ -34,45 +47,104 @@ class Reporter:
         eta = (now - self._started) / done * (total - done) if done else None
         if self.mode == "json":
             self._json(stage=stage, done=done, total=total, eta_s=None if eta is None else round(eta, 1))
-        elif self.mode == "bar" and self.err.isatty():
+        elif self.mode == "bar" and self.err is not None and self.err.isatty():
             filled = _BAR_WIDTH * done // max(total, 1)
             rest = "" if eta is None else f", {eta:.0f} s left"
             bar = "#" * filled + "." * (_BAR_WIDTH - filled)
-            self.err.write(f"\r{stage:<14} [{bar}] {done}/{total}{rest}   ")
+            _aside(f"\r{stage:<14} [{bar}] {done}/{total}{rest}   ", self.err)
             self._bar_open = True
             if done == total:
                 self._close_bar()
-            self.err.flush()
 
     def message(self, text: str) -> None:
-        """Tell the user something."""
+        """Tell the user something about the work."""
         if self.mode == "json":
             self._json(stage=self._stage or "start", message=text)
-        elif self.mode == "bar":
-            self._close_bar()
-            print(text, file=self.err, flush=True)
-
-    def result(self, paths: list[str], **entries: Any) -> None:
-        """The last line: what was written, and figures."""
-        if self.mode == "json":
-            self._json(stage="result", paths=paths, **entries)
         else:
             self._close_bar()
-            for path in paths:
-                print(path, file=self.out, flush=True)
+            _aside(text + "\n", self.err)
+
+    def answer(self, text: str) -> None:
+        """Tell the user what was asked for."""
+        if self.mode == "json":
+            self._json(stage=self._stage or "start", message=text)
+        else:
+            self._close_bar()
+            self._say(text)
+
+    def result(self, paths: Sequence[str], **entries: Any) -> None:
+        """The last lines: what was written, and in the mode "json" figures."""
+        try:
+            if self.mode == "json":
+                self._json(stage="result", paths=list(paths), **entries)
+            else:
+                self._close_bar()
+                for path in paths:
+                    self._say(path)
+        except SliceInterpolationError as error:
+            if not paths:
+                raise
+            raise SliceInterpolationError(f"{error} All files are complete: {', '.join(paths)}.") from error
 
     def error(self, text: str) -> None:
-        """Say why nothing came of it; errors are told in every mode."""
+        """Say in one line why nothing came of it; errors are told in every mode."""
         self._close_bar()
+        text = " ".join(text.split())
         if self.mode == "json":
-            self._json(stage="error", message=text)
-        print(f"slice-interpolation: {text}", file=self.err, flush=True)
+            try:
+                self._json(stage="error", message=text)
+            except SliceInterpolationError:
+                pass  # standard error is left
+        _aside(f"slice-interpolation: {text}\n", self.err)
+
+    def last_words(self, text: str) -> None:
+        """As `error`, from a signal handler: past the buffers, which may be in use, and whatever comes of it."""
+        lines = {2: f"slice-interpolation: {text}\n"}
+        if self._bar_open:
+            lines[2] = "\n" + lines[2]
+        if self.mode == "json":
+            lines[1] = _line(stage="error", message=text)
+        for number, line in lines.items():
+            try:
+                os.write(number, line.encode())
+            except OSError:
+                pass
 
     def _json(self, **entries: Any) -> None:
-        line = {"stage": None, "done": None, "total": None, "eta_s": None, "message": None, **entries}
-        print(json.dumps(line), file=self.out, flush=True)
+        self._say(_line(**entries)[:-1])
+
+    def _say(self, text: str) -> None:
+        """A line on standard output; a closed one is as good as the null device. Raises SliceInterpolationError."""
+        try:
+            if self.out is not None:
+                self.out.write(_printable(text + "\n", self.out))
+                self.out.flush()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise SliceInterpolationError(f"Standard output cannot be written ({reason}).") from error
 
     def _close_bar(self) -> None:
         if self._bar_open:
-            self.err.write("\n")
+            _aside("\n", self.err)
             self._bar_open = False
+
+
+def _line(**entries: Any) -> str:
+    line = {"stage": None, "done": None, "total": None, "eta_s": None, "message": None, **entries}
+    return json.dumps(plain(line), allow_nan=False) + "\n"
+
+
+def _aside(text: str, stream: TextIO | None) -> None:
+    """Text on standard error, as far as anybody listens there."""
+    try:
+        if stream is not None:
+            stream.write(_printable(text, stream))
+            stream.flush()
+    except (OSError, ValueError):
+        pass
+
+
+def _printable(text: str, stream: TextIO) -> str:
+    """The text with escapes for what the encoding of the stream does not know, as in names of files."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

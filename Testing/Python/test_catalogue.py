@@ -16,10 +16,11 @@ import torch
 from SliceInterpolationLib import Volume, catalogue, interpolate
 from SliceInterpolationLib.catalogue import adding, consent, find_model, read_catalogue, remove_model
 from SliceInterpolationLib.catalogue.adding import add_model
-from SliceInterpolationLib.cli import BAD_INPUT, DONE, main
+from SliceInterpolationLib.cli import main
 from SliceInterpolationLib.errors import Cancelled, InputError
 from SliceInterpolationLib.interpolators import CLASSICAL
 from SliceInterpolationLib.networks import build
+from SliceInterpolationLib.process import BAD_INPUT, DONE
 from SliceInterpolationLib.weights import read_shapes, read_weights, sha256, write_weights
 
 BUNDLED = ["flow-refine", "ifrnet-style", "rife-style"]

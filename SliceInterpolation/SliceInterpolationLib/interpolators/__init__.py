@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Callable
 
-from ..catalogue import METHODS, Model, find_model, list_models
+from ..catalogue import METHODS, Model, find_model
+from ..device import import_torch
 from ..errors import InputError
 from .base import Interpolator, SliceWise
 from .bspline import BSpline
@@ -36,24 +37,37 @@ NETWORKS = {
 """What runs each architecture of `networks.ARCHITECTURES` on a stack: module and class."""
 
 
+def needs_torch(method: str) -> bool:
+    """Whether a method runs on PyTorch, as all but the classical ones do."""
+    return method not in CLASSICAL
+
+
+def model_of(method: str) -> Model | None:
+    """The model of the catalogue that a method means, None for one of `METHODS`; InputError where there is neither."""
+    if method in METHODS:
+        return None
+    try:
+        return find_model(method)
+    except InputError as error:
+        raise InputError(f"{error} Methods without weights: {', '.join(METHODS)}.") from None
+
+
 def create(
     method: str = "default", device: str = "cpu", report: Callable[[str], None] | None = None
 ) -> Interpolator:
     """The interpolator called `method`: one of `METHODS`, or a model of the catalogue ("default": the bundled).
 
-    device: as `choose_device` returns it. Raises InputError for an unknown name or unusable weights.
+    device: as `choose_device` returns it. Raises InputError for an unknown name, unusable weights, and where PyTorch
+    is needed and missing.
     """
     if method in CLASSICAL:
         return CLASSICAL[method](report)
-    if method == "flow":
+    model = model_of(method)
+    import_torch()
+    if model is None:
         from .flow import Flow
 
         return Flow(device, report)
-    try:
-        model = find_model(method)
-    except InputError:
-        names = ", ".join((*METHODS, "default", *(m.name for m in list_models())))
-        raise InputError(f"There is no method '{method}'; known are {names}.") from None
     return run_model(model, model.load(), device, report)
 
 
@@ -68,4 +82,14 @@ def run_model(
     return getattr(import_module(f".{module}", __name__), adapter)(network, model.name, device, report)
 
 
-__all__ = ["CLASSICAL", "METHODS", "NETWORKS", "Interpolator", "SliceWise", "create", "run_model"]
+__all__ = [
+    "CLASSICAL",
+    "METHODS",
+    "NETWORKS",
+    "Interpolator",
+    "SliceWise",
+    "create",
+    "model_of",
+    "needs_torch",
+    "run_model",
+]

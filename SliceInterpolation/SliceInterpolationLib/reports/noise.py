@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter, label
 
-from ..catalogue import find_model
 from ..checks import check_acquired, check_interpolatable
 from ..device import choose_device
 from ..errors import InputError
 from ..files import write_volume
 from ..interpolation import as_requested, gap_warning
-from ..interpolators import METHODS, create
+from ..interpolators import create, model_of, needs_torch
 from ..progress import Progress
 from ..request import Request
 from ..stack import SliceStack
@@ -65,11 +64,11 @@ def analyze_noise(
     check_acquired(volume, "The noise analysis", remarks)
     if volume.slice_count < 3:
         raise InputError(f"Noise maps need at least 3 slices; the volume has {volume.slice_count}.")
-    if request.method not in METHODS:
-        gap = 2 * volume.slice_distance
-        warning = gap_warning(find_model(request.method), gap, "The noise analysis bridges slices")
+    model = model_of(request.method)
+    if model is not None:
+        warning = gap_warning(model, 2 * volume.slice_distance, "The noise analysis bridges slices")
         remarks += [warning] if warning else []
-    chosen, _ = choose_device(request.device)
+    chosen, _ = choose_device(request.device, needs_torch(request.method))
     interpolator = create(request.method, chosen, remarks.append)
     stack = SliceStack.of(volume)
     is_hu = volume.units == "HU"

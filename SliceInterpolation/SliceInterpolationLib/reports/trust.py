@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ..catalogue import find_model
 from ..checks import check_acquired, check_interpolatable
-from ..device import choose_device
+from ..device import choose_device, import_torch
 from ..errors import InputError
 from ..interpolation import as_requested, gap_warning
-from ..interpolators import METHODS, create
+from ..interpolators import create, model_of, needs_torch
 from ..progress import Progress
 from ..request import Request
 from ..stack import SliceStack, percentile_mapping
@@ -182,17 +181,18 @@ def trust(
     if min(volume.slices.shape[1:]) < 16:
         raise InputError("The slices are smaller than 16 x 16 pixels; nothing can be compared on them.")
     gap = 2 * volume.slice_distance
-    name = request.method
-    if name not in METHODS:
-        model = find_model(name)
-        name = model.name
+    model = model_of(request.method)
+    name = request.method if model is None else model.name
+    if model is not None:
         warning = gap_warning(model, gap, "The trust check bridges slices")
         if warning:
             remarks.append(
                 f"{warning} Interpolation bridges {gap / 2:.3g} mm only and may be better than this."
             )
     methods = (name, *(other for other in baselines if other != name))
-    chosen, _ = choose_device(request.device)
+    if not needs_torch(name):
+        methods = _without_torch(methods, remarks)
+    chosen, _ = choose_device(request.device, any(map(needs_torch, methods)))
     stack = SliceStack.of(volume)
     # Without HU scale the errors are counted in the window from the 1st to the 99th percentile.
     gain, offset = percentile_mapping(volume, *BRAIN_WINDOW)
@@ -217,6 +217,18 @@ def trust(
     trusted, verdict = judge(name, methods[1:], comparisons, len(numbers), gap)
     means = {which: {f: _mean(common(rows, f).get(which)) for f in FIGURES} for which in methods}
     return TrustReport(name, gap, numbers, rows, means, comparisons, trusted, verdict, remarks)
+
+
+def _without_torch(methods: tuple[str, ...], remarks: list[str]) -> tuple[str, ...]:
+    """The methods that can be used here: all, or without PyTorch the classical ones, and a remark."""
+    try:
+        import_torch()
+    except InputError:
+        left_out = [which for which in methods if needs_torch(which)]
+        if left_out:
+            remarks.append(f"Compared without {' and '.join(left_out)}, since PyTorch is not installed.")
+        return tuple(which for which in methods if not needs_torch(which))
+    return methods
 
 
 def slices_to_score(slice_count: int, slices: int | str = DEFAULT_SLICES) -> int:

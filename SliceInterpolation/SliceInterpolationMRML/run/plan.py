@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from SliceInterpolationLib.checks import check_interpolatable
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.interpolation import as_requested, check_gap, factor_for, find_model_or_explain
-from SliceInterpolationLib.interpolators import CLASSICAL, METHODS
+from SliceInterpolationLib.interpolation import as_requested, check_gap, factor_for
+from SliceInterpolationLib.interpolators import CLASSICAL, METHODS, model_of
 from SliceInterpolationLib.request import Request
 from SliceInterpolationLib.volume import Volume
 
@@ -51,7 +51,7 @@ def planRun(
             raise InputError(refused)
         number = factor_for(volume, request, remarks)
         if request.method not in METHODS:
-            check_gap(volume, find_model_or_explain(request.method), request, number, remarks)
+            check_gap(volume, model_of(request.method), request, number, remarks)
     except InputError as error:
         return Plan(inPanelWords(str(error)), problem=True)
     seconds = estimateSeconds(volume, number, request, device, rates or {})
