@@ -160,7 +160,7 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
             reporter.message(remark)
         reporter.message(_summary(volume, result.volume))
         results.append(result)
-    check_cancel = process.hold_cancel()
+    process.hold_cancel()
     paths = []
     for number, result in enumerate(results, start=1):
         run = f"-run{number}" if len(results) > 1 else ""
@@ -168,7 +168,6 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
         if result.uncertainty is not None:
             target = _numbered(options.uncertainty, check_writable(options.uncertainty), run)
             paths += write_volume(result.uncertainty, target, options.compress)
-    check_cancel()
     reporter.result([str(path) for path in paths], provenance=[r.volume.provenance for r in results])
 
 
