@@ -117,10 +117,11 @@ def _factor(value: Any) -> int | str:
     text = str(value).strip()
     if text == ISOTROPIC:
         return text
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or int(text) < 2:
+    # In this order: Python refuses to read numbers of thousands of digits.
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or text.lstrip("0") in ("", "1"):
         raise InputError(f"The factor must be a whole number from 2 on or 'isotropic', not '{value}'.")
     if len(text) > 9 or int(text) > LARGEST_FACTOR:
-        raise InputError(f"A factor of {text} is beyond reason; the largest is {LARGEST_FACTOR}.")
+        raise InputError(f"A factor of {text[:12]} is beyond reason; the largest is {LARGEST_FACTOR}.")
     return int(text)
 
 

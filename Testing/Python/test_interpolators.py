@@ -161,7 +161,7 @@ def test_positions_outside_are_refused():
         list(create("linear").synthesize(stack_of(moving_ellipse(3)), [2.5]))
     with pytest.raises(InputError, match="at least 2"):
         list(create("linear").synthesize(stack_of(moving_ellipse(1)), [0.5]))
-    with pytest.raises(InputError, match="There is no method 'quadratic'"):
+    with pytest.raises(InputError, match="There is no model 'quadratic'"):
         create("quadratic")
 
 

@@ -24,9 +24,9 @@ def read_volumes(path: str | Path, series: str | None = None) -> tuple[list[Volu
     slice positions: then one for each uniform run. `series` picks a SeriesInstanceUID of a folder.
     Raises InputError where the path holds no usable scalar 3-D volume.
     """
-    path = Path(path)
-    if not path.exists():
+    if not str(path) or not Path(path).exists():
         raise InputError(f"There is no file or folder '{path}'; check the path.")
+    path = Path(path)
     if path.is_dir():
         return read_dicom_folder(path, series)
     return [read_file(path)], []
