@@ -8,6 +8,7 @@ neighbors of each other too and are used the same way.
 from __future__ import annotations
 
 import csv
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,10 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
+from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.stack import percentiles
+
+_COLUMNS = ("file", "split", "modality", "body")
 
 
 @dataclass
@@ -30,6 +34,7 @@ class Stack:
     pixel: float  # mm in plane
     weight: float  # share of the examples
     percentiles: tuple[float, float]  # 1st and 99th of the scan, HU
+    source: str = ""  # where the scan is from
 
 
 @dataclass
@@ -46,9 +51,17 @@ class Example:
 
 
 def read_manifest(folder: Path, split: str, modality: str) -> list[dict]:
-    """Rows of `manifest.csv` in `folder` that belong to one split and modality."""
-    with open(Path(folder) / "manifest.csv", newline="") as file:
-        return [row for row in csv.DictReader(file) if row["split"] == split and row["modality"] == modality]
+    """Rows of `manifest.csv` in `folder` that belong to one split and modality.
+
+    Raises InputError where a column is missing.
+    """
+    path = Path(folder) / "manifest.csv"
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(f"'{path}' lacks the columns {', '.join(missing)}.")
+        return [row for row in reader if row["split"] == split and row["modality"] == modality]
 
 
 def load_stacks(
@@ -56,25 +69,35 @@ def load_stacks(
 ) -> list[Stack]:
     """Axial stacks of every scan, and the in-plane stacks of the thin ones.
 
+    Scans of one source are alike: together they weigh as the square root of all their slices, however many.
+
     head_share: part of the examples that show heads; in_plane_share: part taken from coronal and sagittal
     planes. Raises FileNotFoundError where a scan of the manifest is missing.
     """
     stacks: list[Stack] = []
+    slices_of: dict[str, int] = {}
     for row in rows:
-        image = sitk.ReadImage(str(Path(folder) / row["file"]), sitk.sitkInt16)
+        path = Path(folder) / row["file"]
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, "The manifest names a scan that is not there", str(path))
+        image = sitk.ReadImage(str(path), sitk.sitkInt16)
         voxels = sitk.GetArrayFromImage(image)
         dx, _, dz = image.GetSpacing()
         is_head = row["body"].startswith("head")
-        weight = float(np.sqrt(len(voxels)))
-        limits = percentiles(voxels)
-        stacks.append(Stack(f"{row['file']} axial {is_head:d}", voxels, dz, dx, weight, limits))
+        source = row.get("source") or row["file"]
+        slices_of[source] = slices_of.get(source, 0) + len(voxels)
+        limits, weight = percentiles(voxels), float(len(voxels))
+        stacks.append(Stack(f"{row['file']} axial {is_head:d}", voxels, dz, dx, weight, limits, source))
         if dz <= 1.25:
             if dz / dx > 1.5:  # pixels of the reformatted planes must be about square
                 voxels, dx = _halve_in_plane(voxels), 2 * dx
             pixel = float(np.sqrt(dx * dz))
             for axis, name in ((1, "coronal"), (2, "sagittal")):
                 planes = np.ascontiguousarray(np.moveaxis(voxels, axis, 0))
-                stacks.append(Stack(f"{row['file']} {name} {is_head:d}", planes, dx, pixel, weight, limits))
+                name = f"{row['file']} {name} {is_head:d}"
+                stacks.append(Stack(name, planes, dx, pixel, weight, limits, source))
+    for stack in stacks:
+        stack.weight /= float(np.sqrt(slices_of[stack.source]))
     for is_head in (False, True):
         for in_plane in (False, True):
             group = [

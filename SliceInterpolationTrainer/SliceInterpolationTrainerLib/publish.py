@@ -1,28 +1,33 @@
 """From a training run to a model of the catalogue: its weights, and the card that says where they are from.
 
-    python -m SliceInterpolationTrainerLib.publish RUN --name NAME --figures FIGURES.json --output FOLDER
+    python -m SliceInterpolationTrainerLib.publish RUN --name NAME --license SPDX --figures FIGURES.json --output FOLDER
 
-The weights are the averaged ones of the last checkpoint, so a run that was stopped can be published too.
+The weights are the averaged ones of the last checkpoint, so a run that was stopped can be published too. Under
+what license they go is for whoever trained them to say.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from SliceInterpolationLib.catalogue import WEIGHTS, Model
+from SliceInterpolationLib.atomic import replacing
+from SliceInterpolationLib.catalogue import CARD, WEIGHTS, Model, check_name
+from SliceInterpolationLib.cli import BAD_INPUT, DONE, FAILED
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.networks import build
 from SliceInterpolationLib.weights import load_strictly, sha256, write_weights
 
-from .data import read_manifest
+from .checkpoint import load_checkpoint
+from .training import RUN_FILE
 
-RUN_FILE = "run.json"
 _ENTRY_NAMES = {"licence": "license"}
 _SCAN_ENTRIES = ("file", "modality", "body", "spacing_mm", "slice_thickness_mm", "licence", "source")
 
@@ -34,13 +39,14 @@ def describe_run(
 
     rows: of the manifest, one a training scan.
     """
-    scans = [{_ENTRY_NAMES.get(key, key): row[key] for key in _SCAN_ENTRIES} for row in rows]
+    scans = [{_ENTRY_NAMES.get(key, key): row.get(key, "") for key in _SCAN_ENTRIES} for row in rows]
     return {"architecture": architecture, "config": config, "gap_mm": list(gap_mm), "scans": scans}
 
 
 def publish(
     run: Path,
     name: str,
+    license: str,
     figures: dict[str, Any],
     output: Path,
     description: str = "",
@@ -49,58 +55,115 @@ def publish(
 ) -> Model:
     """Write a model folder from a run folder and load it once.
 
-    figures: measured ones, put into the card as they are. description: one line for people who choose.
-    half: store the weights as float16, in half of the space; they are widened again when loaded. default: mark
-    it as the model that "default" means.
-    Raises InputError for a folder that is not a run, and for weights that half precision cannot hold.
+    license: of the weights, as an SPDX expression. figures: measured ones, put into the card as they are.
+    description: one line for people who choose. half: store the weights as float16, in half of the space; they
+    are widened again when loaded. default: mark it as the model that "default" means.
+    Raises InputError for a folder that is not a run, for weights that half precision cannot hold, and for
+    entries that a card cannot have; `output` is then left as it was.
     """
-    trained = read_run(run)
-    checkpoint = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    check_name(name)
+    check_figures(figures)
+    if not license.strip():
+        raise InputError("Say under what license the weights go, for example 'CC-BY-4.0'.")
+    trained, checkpoint = read_run(run)
     network = build(trained["architecture"], **trained["config"])
     load_strictly(network, checkpoint["average"], str(run))
-    output.mkdir(parents=True, exist_ok=True)
-    write_weights(network, output / WEIGHTS, half)
-    settings = run / "config.json"
-    card = {
-        "name": name,
-        "description": description,
-        "license": "Apache-2.0",
-        "architecture": trained["architecture"],
-        "config": trained["config"],
-        "weights_sha256": sha256(output / WEIGHTS),
-        "gap_mm": trained["gap_mm"],
-        "intensity": network.intensity,
-        "default": default,
-        "paper": network.paper,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "storage": "float16" if half else "float32",
-        "training": {
-            "steps": checkpoint["state"]["step"],
-            "minutes": round(checkpoint["state"]["seconds"] / 60, 1),
-            "settings": json.loads(settings.read_text()) if settings.is_file() else {},
-            "scans": trained["scans"],
-        },
-        "figures": figures,
-        "limits": _limits(trained),
-    }
-    (output / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    model = Model(output, card, bundled=False)
-    model.load()
-    return model
+    aside = output.with_name(f"{output.name}~partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        write_weights(network, aside / WEIGHTS, half)
+        card = {
+            "name": name,
+            "description": description,
+            "license": license.strip(),
+            "architecture": trained["architecture"],
+            "config": trained["config"],
+            "weights_sha256": sha256(aside / WEIGHTS),
+            "gap_mm": trained["gap_mm"],
+            "intensity": network.intensity,
+            "default": default,
+            "paper": network.paper,
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "storage": "float16" if half else "float32",
+            "training": {
+                "steps": checkpoint["state"]["step"],
+                "minutes": round(checkpoint["state"]["seconds"] / 60, 1),
+                "settings": trained.get("settings", {}),
+                "scans": trained["scans"],
+            },
+            "figures": figures,
+            "limits": _limits(trained),
+        }
+        with replacing(aside / CARD) as file:
+            file.write((json.dumps(card, indent=1) + "\n").encode())
+        Model.open(aside).load()
+        output.mkdir(parents=True, exist_ok=True)
+        for file_name in (WEIGHTS, CARD):
+            os.replace(aside / file_name, output / file_name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Model.open(output)
 
 
-def read_run(run: Path) -> dict[str, Any]:
-    """The description that `describe_run` made. InputError where the folder lacks it or the checkpoint."""
-    for needed in ("checkpoint.pt", RUN_FILE):
-        if not (run / needed).is_file():
+def read_run(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The description that `describe_run` made, and the checkpoint.
+
+    Raises InputError where the folder lacks one of them or one is damaged.
+    """
+    checkpoint = load_checkpoint(run)
+    path = run / RUN_FILE
+    for needed, there in (("a checkpoint", checkpoint is not None), (RUN_FILE, path.is_file())):
+        if not there:
             raise InputError(f"'{run}' is not a training run: it lacks {needed}.")
-    return json.loads((run / RUN_FILE).read_text())
+    trained = _read_table(path)
+    fits = {
+        "architecture": lambda value: isinstance(value, str),
+        "config": lambda value: isinstance(value, dict),
+        "gap_mm": lambda value: (
+            isinstance(value, list) and len(value) == 2 and all(isinstance(n, (int, float)) for n in value)
+        ),
+        "scans": lambda value: isinstance(value, list) and all(isinstance(scan, dict) for scan in value),
+    }
+    wrong = [name for name, is_right in fits.items() if not is_right(trained.get(name))]
+    if wrong:
+        raise InputError(f"'{path}' does not describe a run: {', '.join(wrong)} is not as it should be.")
+    return trained, checkpoint
+
+
+def read_figures(path: Path) -> dict[str, Any]:
+    """Measured figures from a JSON file. InputError for anything that does not belong into a card."""
+    figures = _read_table(path)
+    check_figures(figures, str(path))
+    return figures
+
+
+def check_figures(figures: Any, place: str = "figures") -> None:
+    """InputError unless figures are finite numbers and texts by name, in tables and lists as deep as needed."""
+    if isinstance(figures, dict):
+        for name, entry in figures.items():
+            check_figures(entry, f"{place}: {name}")
+    elif isinstance(figures, list):
+        for number, entry in enumerate(figures, start=1):
+            check_figures(entry, f"{place}, {number}")
+    elif isinstance(figures, float) and not math.isfinite(figures):
+        raise InputError(f"{place} is {figures}; a card holds measured numbers only.")
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError):
+        raise InputError(f"'{path}' is not JSON text.") from None
+    if not isinstance(table, dict):
+        raise InputError(f"'{path}' must hold a table of entries by name.")
+    return table
 
 
 def _limits(description: dict[str, Any]) -> str:
     scans = description["scans"]
     low, high = description["gap_mm"]
-    kinds = ", ".join(sorted({f"{scan['modality']} {scan['body']}" for scan in scans}))
+    kinds = ", ".join(sorted({f"{scan.get('modality')} {scan.get('body')}" for scan in scans}))
     return (
         f"Trained on {len(scans)} scans ({kinds}) for slices {low:g} to {high:g} mm apart; what is unlike "
         "them is untested unless the figures say otherwise. Structures that lie between two slices and show "
@@ -108,41 +171,34 @@ def _limits(description: dict[str, Any]) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m SliceInterpolationTrainerLib.publish", description="Make a model of a training run."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder of the training command")
     parser.add_argument("--name", required=True)
+    parser.add_argument(
+        "--license", required=True, metavar="SPDX", help="of the weights, for example CC-BY-4.0"
+    )
     parser.add_argument("--figures", type=Path, required=True, help="JSON file with measured figures")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the model's folder")
     parser.add_argument("--description", default="", help="one line for people who choose a model")
     parser.add_argument("--half", action="store_true", help="store float16")
     parser.add_argument("--default", action="store_true", help='mark it as the model "default"')
-    parser.add_argument(
-        "--data", type=Path, help="manifest of a run without description: flow-refine, all training CT"
-    )
-    options = parser.parse_args(arguments)
+    options = vars(parser.parse_args(arguments))
     try:
-        if options.data and not (options.run / RUN_FILE).exists():
-            rows = read_manifest(options.data, "train", "CT")
-            run = describe_run("flow-refine", {}, (1.25, 10.0), rows)
-            (options.run / RUN_FILE).write_text(json.dumps(run, indent=1) + "\n")
-        figures = json.loads(options.figures.read_text())
-        model = publish(
-            options.run,
-            options.name,
-            figures,
-            options.output,
-            options.description,
-            options.half,
-            options.default,
-        )
+        options["figures"] = read_figures(options["figures"])
+        model = publish(**options)
     except InputError as error:
-        parser.error(str(error))
+        print(f"publish: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        print(f"publish: {error.strerror or error}: {error.filename}", file=sys.stderr)
+        return FAILED
     print(f"{model.weights} {model.weights.stat().st_size / 2**20:.2f} MiB")
+    return DONE
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from SliceInterpolationLib import catalogue
+from SliceInterpolationLib.cli import BAD_INPUT, DONE
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.interpolators import create
 from SliceInterpolationLib.interpolators.flow_refine import FlowRefineInterpolator
@@ -28,7 +30,7 @@ from SliceInterpolationTrainerLib.losses import SSIM, WindowL1
 from SliceInterpolationTrainerLib.objective import brain_ssim_loss, reconstruction_loss
 from SliceInterpolationTrainerLib.prediction import TRAINABLE, predict
 from SliceInterpolationTrainerLib.publish import describe_run, main, publish
-from SliceInterpolationTrainerLib.training import TrainingConfig, train
+from SliceInterpolationTrainerLib.training import TrainingConfig, fit
 
 SMALL = {
     "flow-refine": {"widths": [8, 8, 8]},
@@ -70,7 +72,7 @@ def sampler(middle_only: bool = False, patch: int = 48) -> ExampleSampler:
 def few_steps(network: torch.nn.Module, folder: Path, steps: int = 4) -> dict:
     """Train for a moment; the checkpoint."""
     config = TrainingConfig(steps=steps, batch=2, margin=8, ssim_from=0.0)
-    trained = train(network, sampler(getattr(network, "middle_only", False)), config, folder)
+    trained = fit(network, sampler(getattr(network, "middle_only", False)), config, folder)
     assert not trained.training
     checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
     assert checkpoint["state"]["step"] > 0
@@ -259,7 +261,10 @@ def test_run_becomes_a_model(run, tmp_path, monkeypatch, half):
     figures = {"psnr_brain": {"own scans": 30.1}}
     (tmp_path / "figures.json").write_text(json.dumps(figures))
     arguments = [str(run), "--name", "mine", "--figures", str(tmp_path / "figures.json")]
-    main([*arguments, "--output", str(tmp_path / "mine"), *(["--half"] if half else [])])
+    arguments += ["--output", str(tmp_path / "mine"), *(["--half"] if half else [])]
+    with pytest.raises(SystemExit):  # nobody but the user says under what license their model goes
+        main(arguments)
+    assert main([*arguments, "--license", "LicenseRef-clinic"]) == DONE
     model = catalogue.find_model("mine")
     checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)
     assert model.card["architecture"] == "ifrnet-style"
@@ -267,6 +272,8 @@ def test_run_becomes_a_model(run, tmp_path, monkeypatch, half):
     assert model.gap_mm == GAP
     assert model.card["intensity"] == "brain-window"
     assert model.card["figures"] == figures
+    assert model.card["license"] == "LicenseRef-clinic"
+    assert model.card["training"]["settings"]["patch"] == 64
     assert [scan["file"] for scan in model.card["training"]["scans"]] == ["train.nrrd"]
     assert model.card["training"]["scans"][0]["license"] == "CC0"
     assert model.card["training"]["steps"] == checkpoint["state"]["step"] > 0
@@ -281,25 +288,64 @@ def test_run_becomes_a_model(run, tmp_path, monkeypatch, half):
     assert np.isfinite(image).all()
 
 
-def test_run_without_description_needs_the_manifest(tmp_path, capsys):
-    data = write_data(tmp_path / "data")
-    run = tmp_path / "old"
-    run.mkdir()
-    network = build("flow-refine")
-    torch.save(
-        {"average": network.state_dict(), "state": {"step": 7, "seconds": 90.0}}, run / "checkpoint.pt"
-    )
-    (tmp_path / "figures.json").write_text("{}")
-    arguments = [str(run), "--name", "old", "--figures", str(tmp_path / "figures.json")]
-    arguments += ["--output", str(tmp_path / "model"), "--default"]
-    with pytest.raises(SystemExit):
-        main(arguments)
-    assert "run.json" in capsys.readouterr().err
-    main([*arguments, "--data", str(data)])
-    card = catalogue.read_card(tmp_path / "model" / "card.json")
-    assert card["architecture"] == "flow-refine"
-    assert card["default"] is True
-    assert card["training"]["minutes"] == 1.5
+FIGURES = {
+    "not JSON": ("{", "not JSON"),
+    "a list": ("[30.1]", "must hold a table"),
+    "NaN": ('{"psnr": {"head": [NaN]}}', "psnr: head, 1 is nan"),
+    "infinite": ('{"psnr": 1e999}', "psnr is inf"),
+    "deep": ("[" * 100_000, "not JSON"),
+}
+
+
+@pytest.mark.parametrize("case", FIGURES)
+def test_figures_that_are_none_are_not_published(run, tmp_path, capsys, case):
+    content, words = FIGURES[case]
+    (tmp_path / "figures.json").write_text(content)
+    arguments = [str(run), "--name", "mine", "--license", "CC0-1.0", "--output", str(tmp_path / "mine")]
+    assert main([*arguments, "--figures", str(tmp_path / "figures.json")]) == BAD_INPUT
+    assert words in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["figures.json"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"name": "linear"}, "name of a method"),
+        ({"name": "../mine"}, "cannot be a model name"),
+        ({"license": " "}, "under what license"),
+        ({"description": "\x1b[2J"}, "description must be"),
+    ],
+)
+def test_what_a_card_cannot_say_is_not_published(run, tmp_path, entries, words):
+    output = tmp_path / "model"
+    publish(run, "mine", "CC0-1.0", {}, output)
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    with pytest.raises(InputError, match=words):
+        publish(
+            **{"run": run, "name": "mine", "license": "CC0-1.0", "figures": {}, "output": output, **entries}
+        )
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    assert os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda run: (run / "run.json").unlink(), "lacks run.json"),
+        (lambda run: (run / "run.json").write_text("[]"), "must hold a table"),
+        (lambda run: (run / "run.json").write_text('{"config": 5}'), "architecture, config, gap_mm, scans"),
+        (lambda run: (run / "checkpoint.pt").unlink(), "lacks a checkpoint"),
+        (lambda run: (run / "checkpoint.pt").write_bytes(b"nothing"), "cannot be read"),
+    ],
+)
+def test_a_folder_that_is_no_run_is_not_published(run, tmp_path, spoil, words):
+    shutil.copytree(run, tmp_path / "run")
+    for path in (tmp_path / "run").glob("*.previous.pt"):
+        path.unlink()
+    spoil(tmp_path / "run")
+    with pytest.raises(InputError, match=words):
+        publish(tmp_path / "run", "mine", "CC0-1.0", {}, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_weights_beyond_half_precision_are_refused(tmp_path):
@@ -315,7 +361,7 @@ def test_weights_of_another_architecture_are_not_published(tmp_path):
     state = build("flow-refine").state_dict()
     torch.save({"average": state, "state": {"step": 1, "seconds": 1.0}}, tmp_path / "checkpoint.pt")
     with pytest.raises(InputError, match="do not fit"):
-        publish(tmp_path, "wrong", {}, tmp_path / "model")
+        publish(tmp_path, "wrong", "CC0-1.0", {}, tmp_path / "model")
 
 
 def test_manifest_gives_the_percentiles_of_each_scan(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 
 import numpy as np
 import pytest
@@ -11,10 +10,12 @@ import SimpleITK as sitk
 import torch
 from conftest import moving_ellipse
 
+from SliceInterpolationLib.cli import BAD_INPUT, FAILED
 from SliceInterpolationLib.networks.flow_refine import FlowRefine
+from SliceInterpolationTrainerLib.__main__ import main
 from SliceInterpolationTrainerLib.data import ExampleSampler, Stack, load_stacks, read_manifest
 from SliceInterpolationTrainerLib.objective import reconstruction_loss, uncertainty_loss
-from SliceInterpolationTrainerLib.training import Guard, TrainingConfig, train
+from SliceInterpolationTrainerLib.training import Guard, TrainingConfig, fit
 
 
 @pytest.fixture
@@ -75,11 +76,59 @@ def test_split_and_shares_follow_the_manifest(tmp_path):
     assert heads == pytest.approx(0.6)
 
 
+def test_scans_of_one_source_weigh_as_the_root_of_all_their_slices(tmp_path):
+    """Four alike scans of one source together, as one scan of another source with as many slices in all."""
+    rows = [{"file": f"{k}.nrrd", "body": "head", "source": "series"} for k in range(4)]
+    rows += [
+        {"file": "long.nrrd", "body": "head", "source": "long"},
+        {"file": "short.nrrd", "body": "head", "source": "short"},
+        {"file": "unnamed.nrrd", "body": "head", "source": ""},
+        {"file": "unnamed too.nrrd", "body": "head", "source": ""},
+    ]
+    counts = {"long.nrrd": 40, "short.nrrd": 10}
+    for row in rows:
+        image = sitk.GetImageFromArray(np.zeros((counts.get(row["file"], 10), 8, 8), np.int16))
+        image.SetSpacing((1, 1, 3))
+        sitk.WriteImage(image, str(tmp_path / row["file"]))
+    weight = {stack.name.split(" axial")[0]: stack.weight for stack in load_stacks(tmp_path, rows)}
+    series = sum(weight[f"{k}.nrrd"] for k in range(4))
+    assert series == pytest.approx(weight["long.nrrd"])
+    assert series == pytest.approx(2 * weight["short.nrrd"])
+    assert weight["unnamed.nrrd"] == weight["unnamed too.nrrd"] == pytest.approx(weight["short.nrrd"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "manifest.csv"),
+        (["--config", "{"], "not JSON"),
+        (["--config", "[1]"], "must be a table"),
+        (["--config", '{"depth": 1}'], "cannot be built so"),
+        (["--minutes", "-1"], "must be a positive number"),
+    ],
+)
+def test_the_command_says_what_is_wrong(tmp_path, capsys, arguments, words):
+    code = main(["--data", str(tmp_path), "--output", str(tmp_path / "run"), *arguments])
+    assert code == (BAD_INPUT if arguments else FAILED)
+    assert words in capsys.readouterr().err
+    for text, expected in (
+        ("file,split\n", "lacks the columns"),
+        ("file,split,modality,body\n", "has no row"),
+    ):
+        (tmp_path / "manifest.csv").write_text(text)
+        assert main(["--data", str(tmp_path), "--output", str(tmp_path / "run")]) == BAD_INPUT
+        assert expected in capsys.readouterr().err
+    (tmp_path / "manifest.csv").write_text("file,split,modality,body\nhead.nrrd,train,CT,head\n")
+    assert main(["--data", str(tmp_path), "--output", str(tmp_path / "run")]) == FAILED
+    assert "head.nrrd" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_short_training_improves_on_the_prior(stacks, tmp_path):
     sampler = ExampleSampler(stacks, patch=64, seed=0)
     config = TrainingConfig(steps=120, batch=4, learning_rate=3e-3, warmup_steps=10, ema=0.98, margin=8)
     torch.manual_seed(0)
-    network = train(FlowRefine(widths=(16, 24, 32)), sampler, config, tmp_path)
+    network = fit(FlowRefine(widths=(16, 24, 32)), sampler, config, tmp_path)
     batch = ExampleSampler(stacks, patch=64, seed=99).batch(0, 24)
     torch.manual_seed(0)
     errors = []
@@ -89,11 +138,6 @@ def test_a_short_training_improves_on_the_prior(stacks, tmp_path):
         errors.append(float(reconstruction_loss(made, batch["target"], 0.0)))
     assert errors[1] < 0.9 * errors[0]
     assert (tmp_path / "checkpoint.pt").exists()
-    steps = json.loads((tmp_path / "config.json").read_text())["steps"]
-    resumed = train(FlowRefine(widths=(16, 24, 32)), sampler, config, tmp_path)  # the budget is spent
-    for kept, new in zip(network.state_dict().values(), resumed.state_dict().values()):
-        assert torch.equal(kept, new)
-    assert json.loads((tmp_path / "config.json").read_text())["steps"] == steps
 
 
 def test_training_by_steps_is_reproducible(stacks, tmp_path):
@@ -102,20 +146,28 @@ def test_training_by_steps_is_reproducible(stacks, tmp_path):
         torch.manual_seed(3)
         config = TrainingConfig(steps=4, batch=2, margin=8, ssim_from=0.0)
         sampler = ExampleSampler(stacks, patch=48, seed=3)
-        network = train(FlowRefine(widths=(8, 8, 8)), sampler, config, tmp_path / name)
+        network = fit(FlowRefine(widths=(8, 8, 8)), sampler, config, tmp_path / name)
         weights.append(torch.cat([p.flatten() for p in network.parameters()]))
     assert torch.equal(*weights)
 
 
 def test_guard_refuses_jumps():
     guard = Guard()
-    assert all(guard.accepts(1.0) for _ in range(5))
-    assert not guard.accepts(float("nan"))
-    assert not guard.accepts(5.0)
+    for _ in range(5):
+        assert not guard.suspects(1.0)
+        guard.passed(1.0)
+    assert guard.suspects(float("nan"))
+    assert not guard.refused()
+    assert guard.suspects(5.0)
+    assert not guard.refused()
     assert guard.hits == 2
-    assert guard.accepts(1.2)
+    assert not guard.suspects(1.2)
+    guard.passed(1.2)
     assert guard.hits == 0
     assert guard.skipped == 2
+    assert [guard.refused() for _ in range(3)] == [False, False, True]
+    assert guard.scale == 0.6
+    assert not guard.suspects(5.0)  # after going back, what is usual is learned anew
 
 
 def test_saturated_predictions_keep_a_gradient():
