@@ -312,6 +312,15 @@ def test_a_result_of_another_scan_is_refused(study):
     moved = replace(study["result"], origin=(0.0, 0.0, 0.0))
     with pytest.raises(InputError, match="does not belong"):
         study_page(study["scan"], moved)
+    with pytest.raises(InputError, match="width of the window"):
+        study_page(study["scan"], window=(40.0, 0.0))
+
+
+def test_a_place_outside_of_the_scan_is_brought_into_it(study):
+    page = Page(study_page(study["scan"], position=(1e4, 0.0, -1e4)))
+    assert page.all("figcaption")[0] == "Axial: acquired slice 1"
+    x, _, z = (study["scan"].affine @ (127, 64, 0, 1))[:3]
+    assert re.search(rf"go through L {x:.1f}, . [\d.]+, I {-z:.1f} mm", page.shown)
 
 
 def test_page_of_another_modality_and_place(study):

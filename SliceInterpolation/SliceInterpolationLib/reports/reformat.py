@@ -70,9 +70,12 @@ def cut(volume: Volume, plane: str, number: int, box: Box) -> View:
 
 def number_at(volume: Volume, plane: str, point: np.ndarray) -> int:
     """The number of the plane through, or nearest to, a point in LPS mm; the first one of two that are equally near."""
-    axis = _anatomical(volume)[2][PLANES.index(plane)]
-    index = np.linalg.solve(volume.affine, (*point, 1.0))[axis]
-    return int(np.clip(np.rint(index - 1e-6), 0, volume.array.shape[2 - axis] - 1))
+    return int(_voxel_at(volume, point)[_anatomical(volume)[2][PLANES.index(plane)]])
+
+
+def nearest_voxel(volume: Volume, point: np.ndarray) -> np.ndarray:
+    """The center of the voxel nearest to a point, both in LPS mm."""
+    return _center(volume, _voxel_at(volume, point))
 
 
 def slice_plane(volume: Volume) -> str:
@@ -110,7 +113,7 @@ def interesting_point(volume: Volume) -> np.ndarray:
     synthesized = [n for n, letter in enumerate(volume.provenance) if letter == "S"]
     if synthesized:
         index[axis] = min(synthesized, key=lambda n: abs(n - index[axis]))
-    return (volume.affine @ (*index, 1.0))[:3]
+    return _center(volume, index)
 
 
 def body_box(volume: Volume) -> Box:
@@ -128,6 +131,17 @@ def body_box(volume: Volume) -> Box:
         first, last = (used[0], used[-1]) if len(used) else (0, array.shape[axis] - 1)
         box.append((first * spacing[axis] - _MARGIN_MM, last * spacing[axis] + _MARGIN_MM))
     return box
+
+
+def _voxel_at(volume: Volume, point: np.ndarray) -> np.ndarray:
+    """The indices (i, j, k) of the voxel nearest to a point in LPS mm."""
+    index = np.linalg.solve(volume.affine, (*point, 1.0))[:3]
+    return np.clip(np.rint(index - 1e-6).astype(int), 0, np.array(volume.array.shape[::-1]) - 1)
+
+
+def _center(volume: Volume, index: np.ndarray) -> np.ndarray:
+    """LPS mm of a voxel (i, j, k)."""
+    return (volume.affine @ (*index, 1.0))[:3]
 
 
 def _voxels(span: tuple[float, float], spacing: float, count: int) -> slice:
