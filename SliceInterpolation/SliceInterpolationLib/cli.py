@@ -265,13 +265,12 @@ def _models(options: argparse.Namespace, reporter: Reporter) -> None:
         return
     if not name:
         raise InputError(f"models {action} needs a name or a file; 'models list' shows the names.")
-    process.hold_cancel()
     if action == "info":
         card = find_model(name).card
         reporter.answer(json.dumps(card, indent=1))
         reporter.result([], card=card)
     elif action == "add":
-        model = add_model(name)
+        model = add_model(name, check=process.hold_cancel())
         if model.is_script:
             reporter.message(
                 f"'{model.name}' is a program and was only copied, not tried. If you trust where it comes from, "
@@ -281,7 +280,9 @@ def _models(options: argparse.Namespace, reporter: Reporter) -> None:
     else:
         if action == "trust":
             trust_model(find_model(name))
+            process.hold_cancel()
         else:
+            process.hold_cancel()
             remove_model(name)
         reporter.result([])
 

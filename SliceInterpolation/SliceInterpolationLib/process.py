@@ -55,7 +55,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, InputError):
         return BAD_INPUT, str(error)
     if isinstance(error, (Cancelled, KeyboardInterrupt)):
-        return CANCELLED, _NOTHING_WRITTEN
+        return CANCELLED, str(error) or _NOTHING_WRITTEN
     if isinstance(error, SliceInterpolationError):
         return FAILED, str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "alloc" in str(error).lower()):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from .atomic import replacing
-from .errors import InputError
+from .errors import Cancelled, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +80,8 @@ def read_script(path: str | Path, expected_sha256: str) -> torch.jit.ScriptModul
     content = _read(Path(path), expected_sha256)
     try:
         return torch.jit.load(io.BytesIO(content), map_location="cpu")
+    except Cancelled:
+        raise
     except Exception as error:  # what is in there may fail in any way
         raise InputError(f"'{path}' is not a TorchScript file that this PyTorch can read.") from error
 

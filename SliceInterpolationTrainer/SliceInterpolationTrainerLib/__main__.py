@@ -11,25 +11,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from SliceInterpolationLib.cli import BAD_INPUT, CANCELLED, DONE, FAILED
-from SliceInterpolationLib.errors import InputError
+from SliceInterpolationLib.errors import Cancelled, InputError
+from SliceInterpolationLib.process import run
+from SliceInterpolationLib.progress import Reporter
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        _train(options)
-    except InputError as error:
-        print(f"training: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("training: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return CANCELLED
-    except OSError as error:
-        print(f"training: {error.strerror or error}: {error.filename}", file=sys.stderr)
-        return FAILED
-    return DONE
+
+    def command() -> None:
+        try:
+            _train(_parser().parse_args(arguments))
+        except KeyboardInterrupt:
+            raise Cancelled("stopped; the same command goes on from the last checkpoint") from None
+
+    return run(command, Reporter())
 
 
 def _parser() -> argparse.ArgumentParser:

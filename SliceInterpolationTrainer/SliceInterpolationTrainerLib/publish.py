@@ -20,9 +20,10 @@ from typing import Any
 
 from SliceInterpolationLib.atomic import replacing
 from SliceInterpolationLib.catalogue import CARD, WEIGHTS, Model, check_name
-from SliceInterpolationLib.cli import BAD_INPUT, DONE, FAILED
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.networks import build
+from SliceInterpolationLib.process import run as run_command
+from SliceInterpolationLib.progress import Reporter
 from SliceInterpolationLib.weights import load_strictly, sha256, write_weights
 
 from .checkpoint import load_checkpoint
@@ -173,6 +174,11 @@ def _limits(description: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
+    reporter = Reporter()
+    return run_command(lambda: _publish(_parser().parse_args(arguments), reporter), reporter)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m SliceInterpolationTrainerLib.publish", description="Make a model of a training run."
     )
@@ -186,18 +192,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--description", default="", help="one line for people who choose a model")
     parser.add_argument("--half", action="store_true", help="store float16")
     parser.add_argument("--default", action="store_true", help='mark it as the model "default"')
-    options = vars(parser.parse_args(arguments))
-    try:
-        options["figures"] = read_figures(options["figures"])
-        model = publish(**options)
-    except InputError as error:
-        print(f"publish: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except OSError as error:
-        print(f"publish: {error.strerror or error}: {error.filename}", file=sys.stderr)
-        return FAILED
-    print(f"{model.weights} {model.weights.stat().st_size / 2**20:.2f} MiB")
-    return DONE
+    return parser
+
+
+def _publish(options: argparse.Namespace, reporter: Reporter) -> None:
+    model = publish(**{**vars(options), "figures": read_figures(options.figures)})
+    reporter.message(f"{model.weights.stat().st_size / 2**20:.2f} MiB of weights")
+    reporter.result([str(model.folder)])
 
 
 if __name__ == "__main__":

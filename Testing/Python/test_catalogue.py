@@ -20,7 +20,7 @@ from SliceInterpolationLib.cli import main
 from SliceInterpolationLib.errors import Cancelled, InputError
 from SliceInterpolationLib.interpolators import CLASSICAL
 from SliceInterpolationLib.networks import build
-from SliceInterpolationLib.process import BAD_INPUT, DONE
+from SliceInterpolationLib.process import BAD_INPUT, CANCELLED, DONE
 from SliceInterpolationLib.weights import read_shapes, read_weights, sha256, write_weights
 
 BUNDLED = ["flow-refine", "ifrnet-style", "rife-style"]
@@ -266,6 +266,8 @@ def test_what_may_not_be_read_is_one_unusable_model(monkeypatch):
             (all_of_it,) = (entry for entry in read_catalogue()[1] if not entry.bundled)
         assert all_of_it.folder == place
         assert "Permission denied" in all_of_it.reason
+        with pytest.raises(InputError, match="no model"):  # the place itself is no model
+            remove_model(all_of_it.name)
     finally:
         place.chmod(0o755)
         (place / "closed").chmod(0o755)
@@ -457,6 +459,21 @@ def test_a_cancelled_copy_leaves_nothing_behind(models, tmp_path, monkeypatch):
     monkeypatch.setattr(adding.shutil, "copyfile", cancel)
     with pytest.raises(Cancelled):
         add_model(write_model(tmp_path / "mine"))
+    assert os.listdir(models) == ["good"]
+
+
+@pytest.mark.parametrize("moment", ["copyfile", "try_model"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_adding_can_be_cancelled_at_any_moment(models, tmp_path, monkeypatch, moment, number):
+    place = adding.shutil if moment == "copyfile" else adding
+    real = getattr(place, moment)
+
+    def signalled(*arguments: object) -> None:
+        os.kill(os.getpid(), number)
+        real(*arguments)
+
+    monkeypatch.setattr(place, moment, signalled)
+    assert main(["models", "add", str(write_model(tmp_path / "mine"))]) == CANCELLED
     assert os.listdir(models) == ["good"]
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from SliceInterpolationLib.catalogue import bundled_folder, own_entries, user_folder
 from SliceInterpolationLib.request import Request
 from SliceInterpolationMRML.panel import state
 from SliceInterpolationMRML.panel.methods import methodChoices
 from SliceInterpolationMRML.panel.state import Choices
 
 UI = Path(__file__).resolve().parents[2] / "SliceInterpolation/Resources/UI/SliceInterpolation.ui"
+CARD = {
+    **json.loads((bundled_folder() / "flow-refine" / "card.json").read_text()),
+    "name": "mine",
+    "default": False,
+}
 READY = Choices(hasInput=True, planned="30 slices at 5.0 mm", hasResult=True, hasSegment=True, hasRegion=True)
 RUNS = {"interpolate": "applyButton", "trust": "trustButton", "noise": "noiseButton"}
 PLOTS = {"trust": "trustPlotButton", "noise": "noisePlotButton", "measure": "measurePlotButton"}
@@ -156,3 +164,33 @@ def test_the_default_network_comes_first_with_a_line_from_its_card():
     assert choices[0][0] == "default"
     assert "mm" in choices[0][2]
     assert [name for name, _, _ in choices[-3:]] == ["flow", "cubic", "linear"]
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b'{"name": "bad", "gap_mm": ["1", 2]}',
+        json.dumps({**CARD, "description": ["deep"]}).encode(),
+        json.dumps({**CARD, "gap_mm": [9, 1]}).encode(),
+        json.dumps({**CARD, "default": "yes"}).encode(),
+    ],
+)
+def test_a_broken_model_is_not_offered_and_hides_no_other(card):
+    before = methodChoices()
+    folder = user_folder() / "bad"
+    folder.mkdir(parents=True)
+    (folder / "weights.safetensors").write_bytes(b"{}")
+    (folder / "card.json").write_bytes(card)
+    assert methodChoices() == before
+    assert [entry.name for entry in own_entries()] == ["bad"]
+
+
+@pytest.mark.parametrize("description", ["", " ", "\n\n", "Sharp. \nAnd more"])
+def test_a_model_without_a_description_has_a_line_too(description):
+    folder = user_folder() / "mine"
+    shutil.copytree(bundled_folder() / "flow-refine", folder)
+    (folder / "card.json").write_text(json.dumps({**CARD, "description": description}))
+    line = next(line for name, _label, line in methodChoices() if name == "mine")
+    assert line.startswith("Sharp. Trained" if "Sharp" in description else "Network flow-refine. Trained")

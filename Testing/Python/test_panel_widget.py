@@ -619,8 +619,12 @@ def test_own_models_are_listed_and_cleared(panel, monkeypatch, tmp_path):
     shutil.copytree(next(bundled_folder().iterdir()), folder)
     card = (folder / "card.json").read_text().replace('"flow-refine"', '"mine"', 1)
     (folder / "card.json").write_text(card.replace('"default": true', '"default": false'))
+    broken = user_folder() / "broken"
+    broken.mkdir()
+    (broken / "card.json").write_text("[" * 100_000)
     panel.enter()
     assert panel.ui.methodComboBox.findText("mine") > 0
+    assert panel.ui.methodComboBox.findText("broken") < 0
     panel._parameterNode.method = "mine"
     assert "yours" in panel.ui.methodLabel.text
     opened = []
@@ -633,6 +637,7 @@ def test_own_models_are_listed_and_cleared(panel, monkeypatch, tmp_path):
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: True)
     panel.ui.clearModelsButton.click()
     assert not folder.exists()
+    assert not broken.exists()
     assert panel._parameterNode.method == "default"
     panel.ui.clearModelsButton.click()
     assert "no models" in panel.ui.statusLabel.text

@@ -18,11 +18,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from SliceInterpolationLib import catalogue
-from SliceInterpolationLib.cli import BAD_INPUT, DONE
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.interpolators import create
 from SliceInterpolationLib.interpolators.flow_refine import FlowRefineInterpolator
 from SliceInterpolationLib.networks import build
+from SliceInterpolationLib.process import BAD_INPUT, DONE
 from SliceInterpolationLib.stack import SliceStack
 from SliceInterpolationLib.weights import write_weights
 from SliceInterpolationTrainerLib.data import ExampleSampler, Stack, load_stacks, read_manifest
@@ -256,14 +256,14 @@ def run(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_run_becomes_a_model(run, tmp_path, monkeypatch, half):
+def test_run_becomes_a_model(run, tmp_path, monkeypatch, capsys, half):
     monkeypatch.setenv("SLICE_INTERPOLATION_MODELS", str(tmp_path))
     figures = {"psnr_brain": {"own scans": 30.1}}
     (tmp_path / "figures.json").write_text(json.dumps(figures))
     arguments = [str(run), "--name", "mine", "--figures", str(tmp_path / "figures.json")]
     arguments += ["--output", str(tmp_path / "mine"), *(["--half"] if half else [])]
-    with pytest.raises(SystemExit):  # nobody but the user says under what license their model goes
-        main(arguments)
+    assert main(arguments) != DONE  # nobody but the user says under what license their model goes
+    assert "--license" in capsys.readouterr().err
     assert main([*arguments, "--license", "LicenseRef-clinic"]) == DONE
     model = catalogue.find_model("mine")
     checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)

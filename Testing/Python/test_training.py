@@ -10,8 +10,8 @@ import SimpleITK as sitk
 import torch
 from conftest import moving_ellipse
 
-from SliceInterpolationLib.cli import BAD_INPUT, FAILED
 from SliceInterpolationLib.networks.flow_refine import FlowRefine
+from SliceInterpolationLib.process import BAD_INPUT, FAILED
 from SliceInterpolationTrainerLib.__main__ import main
 from SliceInterpolationTrainerLib.data import ExampleSampler, Stack, load_stacks, read_manifest
 from SliceInterpolationTrainerLib.objective import reconstruction_loss, uncertainty_loss

@@ -10,7 +10,16 @@ from __future__ import annotations
 from .card import CARD, DEFAULT, METHODS, WEIGHTS, check_name, read_card
 from .consent import grant_consent, needs_consent
 from .folders import bundled_folder, user_folder
-from .models import Model, Unusable, find_model, list_models, model_hash, read_catalogue, remove_model
+from .models import (
+    Model,
+    Unusable,
+    find_model,
+    list_models,
+    model_hash,
+    own_entries,
+    read_catalogue,
+    remove_model,
+)
 
 __all__ = [
     "CARD",
@@ -26,6 +35,7 @@ __all__ = [
     "list_models",
     "model_hash",
     "needs_consent",
+    "own_entries",
     "read_card",
     "read_catalogue",
     "remove_model",

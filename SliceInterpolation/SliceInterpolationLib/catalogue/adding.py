@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 
@@ -13,21 +14,25 @@ from ..interpolators import run_model
 from ..stack import SliceStack
 from ..weights import check_hash
 from .card import CARD
-from .consent import grant_consent, withdraw_consent
+from .consent import grant_consent
 from .folders import user_folder
 from .models import UNFINISHED, Model, check_not_taken, list_models
+
+if TYPE_CHECKING:
+    import torch
 
 _SIDES = (64, 512)  # px of the trial slices; some networks know one size of slice only, the usual 512
 _HU = (-1000.0, 1000.0)  # what the trial volume holds
 _TOLERATED = (-2000.0, 2000.0)
 
 
-def add_model(path: str | Path) -> Model:
+def add_model(path: str | Path, check: Callable[[], None] = lambda: None) -> Model:
     """Copy a model into the user folder, after it has been tried on a small synthetic volume.
 
     A TorchScript file is a program, and is neither loaded nor tried before the user trusts it (`trust_model`).
 
-    path: the model's folder, its card.json or its weights file (the other one beside it).
+    path: the model's folder, its card.json or its weights file (the other one beside it). check: called between the
+    steps, for example to cancel; what it raises undoes them.
     Raises InputError where card, weights and architecture do not fit, where the model does not work, or where
     its name is taken. Then, and where anything else goes wrong, nothing is left behind.
     """
@@ -45,11 +50,14 @@ def add_model(path: str | Path) -> Model:
     aside.mkdir()
     try:
         for file in (source.folder / CARD, source.weights):
+            check()
             shutil.copyfile(file, aside / file.name)
         model = Model.open(aside)
         check_hash(model.weights, model.card["weights_sha256"])
+        check()
         if not model.is_script:
-            try_model(model)
+            try_model(model, model.load())
+        check()
         aside.rename(target)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -58,23 +66,18 @@ def add_model(path: str | Path) -> Model:
 
 
 def trust_model(model: Model) -> None:
-    """Remember that the user trusts the program of a TorchScript model, and try it.
+    """Try the program of a TorchScript model, and remember that the user trusts it.
 
     Raises InputError for a model that is none, and for one that does not work; that is not trusted then.
     """
     if not model.is_script:
         raise InputError(f"'{model.name}' holds numbers only; it needs no trust.")
+    try_model(model, model.load(trusted=True))
     grant_consent(model)
-    try:
-        try_model(model)
-    except BaseException:
-        withdraw_consent(model)
-        raise
 
 
-def try_model(model: Model) -> None:
+def try_model(model: Model, network: torch.nn.Module) -> None:
     """Predict one slice of a small synthetic head; InputError where that fails or makes no sense."""
-    network = model.load()
     if network.intensity != model.card["intensity"]:
         raise InputError(
             f"The card of '{model.name}' says intensity {model.card['intensity']}, but its network works on "

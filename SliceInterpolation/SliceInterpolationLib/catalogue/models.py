@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..weights import check_script, load_strictly, read_script, read_shapes, read_weights, sha256
-from .card import CARD, DEFAULT, WEIGHTS, read_card
+from .card import CARD, DEFAULT, METHODS, WEIGHTS, read_card
 from .consent import check_consent, withdraw_consent
 from .folders import bundled_folder, user_folder
 
@@ -74,9 +74,10 @@ class Model:
             tensors = {name: torch.empty(shape) for name, shape in read_shapes(self.weights).items()}
             load_strictly(build(self.card["architecture"], **self.card["config"]), tensors, self.name)
 
-    def load(self) -> torch.nn.Module:
+    def load(self, trusted: bool = False) -> torch.nn.Module:
         """The network with its weights, ready to predict on the CPU.
 
+        trusted: the user has just now agreed to run what may be a program.
         Raises InputError where they do not fit, and for a program that the user has not trusted.
         """
         from ..networks import build
@@ -85,7 +86,8 @@ class Model:
             self.card[key] for key in ("architecture", "config", "weights_sha256")
         )
         if self.is_script:
-            check_consent(self)
+            if not trusted:
+                check_consent(self)
             return build(architecture, read_script(self.weights, expected), **config).eval()
         tensors = read_weights(self.weights, expected)
         self.check_fits()
@@ -145,7 +147,9 @@ def find_model(name: str = DEFAULT) -> Model:
         if folder.name == name:
             raise InputError(f"The model '{name}' cannot be used. {folder.reason}")
     known = ", ".join(model.name for model in models) or "none"
-    raise InputError(f"There is no model '{name}'; the catalogue has: {known}.")
+    raise InputError(
+        f"There is no model '{name}'; the catalogue has: {known}; methods without weights are {', '.join(METHODS)}."
+    )
 
 
 def check_not_taken(name: str, models: list[Model]) -> None:
@@ -154,25 +158,32 @@ def check_not_taken(name: str, models: list[Model]) -> None:
         raise InputError(f"A model '{name}' exists already; remove it or rename the new one in its card.")
 
 
+def own_entries() -> list[Model | Unusable]:
+    """What lies in the user's folder and can be removed from it, usable or not."""
+    return [
+        entry
+        for entries in read_catalogue()
+        for entry in entries
+        if not entry.bundled and entry.folder.parent == user_folder()
+    ]
+
+
 def remove_model(name: str) -> None:
     """Delete a user model, or what is left of one: a folder of that name that is no usable model.
 
     Raises InputError for an unknown or a bundled one.
     """
-    models, unusable = read_catalogue()
-    found = [entry for entry in (*models, *unusable) if entry.name == name]
-    own = [entry for entry in found if not entry.bundled]
-    if not own:
-        if found or name == DEFAULT:
+    entry = next((entry for entry in own_entries() if entry.name == name), None)
+    if entry is None:
+        if name == DEFAULT or any(model.name == name for model in list_models()):
             raise InputError(f"'{name}' came with the package and cannot be removed.")
         raise InputError(f"There is no model '{name}' to remove; 'models list' shows what there is.")
-    if isinstance(own[0], Model):
-        withdraw_consent(own[0])
-    folder = own[0].folder
-    if folder.is_symlink():  # what it points to belongs to somebody else
-        folder.unlink()
+    if isinstance(entry, Model):
+        withdraw_consent(entry)
+    if entry.folder.is_symlink():  # what it points to belongs to somebody else
+        entry.folder.unlink()
     else:
-        shutil.rmtree(folder)
+        shutil.rmtree(entry.folder)
 
 
 def model_hash(model: Model) -> str:

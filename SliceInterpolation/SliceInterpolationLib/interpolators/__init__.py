@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Callable
 
 from ..catalogue import METHODS, Model, find_model
 from ..device import import_torch
-from ..errors import InputError
 from .base import Interpolator, SliceWise
 from .bspline import BSpline
 from .cubic import Cubic
@@ -44,12 +43,7 @@ def needs_torch(method: str) -> bool:
 
 def model_of(method: str) -> Model | None:
     """The model of the catalogue that a method means, None for one of `METHODS`; InputError where there is neither."""
-    if method in METHODS:
-        return None
-    try:
-        return find_model(method)
-    except InputError as error:
-        raise InputError(f"{error} Methods without weights: {', '.join(METHODS)}.") from None
+    return None if method in METHODS else find_model(method)
 
 
 def create(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def build(architecture: str, /, *parts: torch.nn.Module, **config: Any) -> torch
     module, name = ARCHITECTURES[architecture]
     try:
         return getattr(import_module(f".{module}", __name__), name)(*parts, **config)
-    except ImportError:
+    except (Cancelled, ImportError):
         raise
     except Exception as error:  # values come from a card, and may make a constructor fail in any way
         reason = (str(error).splitlines() or [type(error).__name__])[0]

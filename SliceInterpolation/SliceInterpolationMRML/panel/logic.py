@@ -331,10 +331,10 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         return folder
 
     def userModels(self) -> list[str]:
-        """Names of the user's own models."""
-        from SliceInterpolationLib.catalogue import list_models
+        """Names of the user's own models, those that cannot be used included."""
+        from SliceInterpolationLib.catalogue import own_entries
 
-        return [model.name for model in list_models() if not model.bundled]
+        return [entry.name for entry in own_entries()]
 
     def clearUserModels(self) -> None:
         """Delete the user's own models; the bundled ones stay."""

@@ -10,19 +10,20 @@ from ..i18n import _
 def methodChoices() -> list[tuple[str, str, str]]:
     """(name for the command line, label, one line about it) of each method, the default network first."""
     choices = []
-    for model in sorted(list_models(), key=lambda model: not model.card.get("default")):
-        isDefault = bool(model.bundled and model.card.get("default"))
-        label = _("{name} (default)").format(name=model.name) if isDefault else model.name
-        choices.append(("default" if isDefault else model.name, label, cardLine(model)))
+    for model in sorted(list_models(), key=lambda model: not model.is_default):
+        label = _("{name} (default)").format(name=model.name) if model.is_default else model.name
+        choices.append(("default" if model.is_default else model.name, label, cardLine(model)))
     return choices + [(name, name, line) for name, line in _classicalLines().items()]
 
 
 def cardLine(model: Model) -> str:
     """What the card of a model says about it, in one line."""
     low, high = model.gap_mm
-    said = model.card.get("description") or f"Network {model.card['architecture']}."
+    said = model.card.get("description", "").strip() or _("Network {name}").format(
+        name=model.card["architecture"]
+    )
     return _("{said}. Trained for gaps of {low:g} to {high:g} mm ({origin}).").format(
-        said=str(said).splitlines()[0].rstrip(". "),
+        said=said.splitlines()[0].rstrip(". "),
         low=low,
         high=high,
         origin=_("bundled") if model.bundled else _("yours"),
