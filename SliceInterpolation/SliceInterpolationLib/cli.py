@@ -134,41 +134,31 @@ _number.__name__ = "number"  # what argparse calls it where it is none
 
 
 def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import check_storable, check_writable, read_volumes, write_volume
+    from .files import Outputs, check_writable, read_volumes
     from .interpolation import interpolate
 
     request = Request.from_options(options)
-    suffix = check_writable(options.output)
-    targets = [Path(options.output).absolute()]
-    if options.uncertainty:
-        check_writable(options.uncertainty)
-        targets.append(Path(options.uncertainty).absolute())
-    if Path(options.input).absolute() in targets or len(set(targets)) < len(targets):
-        raise InputError(
-            "Input, output and uncertainty must be different files; the scan is never overwritten."
-        )
-    volumes, remarks = read_volumes(options.input, options.series)
-    for volume in volumes:
-        check_storable(volume, suffix)
-    results = []
-    for volume in volumes:
-        for remark in remarks:
-            reporter.message(remark)
-        remarks = []
-        result = interpolate(volume, request, uncertainty=bool(options.uncertainty), progress=reporter)
-        for remark in [f"Device: {result.device}", *result.remarks]:
-            reporter.message(remark)
-        reporter.message(_summary(volume, result.volume))
-        results.append(result)
-    process.hold_cancel()
-    paths = []
-    for number, result in enumerate(results, start=1):
-        run = f"-run{number}" if len(results) > 1 else ""
-        paths += write_volume(result.volume, _numbered(options.output, suffix, run), options.compress)
-        if result.uncertainty is not None:
-            target = _numbered(options.uncertainty, check_writable(options.uncertainty), run)
-            paths += write_volume(result.uncertainty, target, options.compress)
-    reporter.result([str(path) for path in paths], provenance=[r.volume.provenance for r in results])
+    with Outputs(options.input, hold_cancel=process.hold_cancel) as outputs:
+        outputs.check_volume(options.output, options.uncertainty)
+        volumes, remarks = read_volumes(options.input, options.series)
+        for volume in volumes:
+            check_writable(options.output, volume)
+        results = []
+        for volume in volumes:
+            for remark in remarks:
+                reporter.message(remark)
+            remarks = []
+            result = interpolate(volume, request, uncertainty=bool(options.uncertainty), progress=reporter)
+            for remark in [f"Device: {result.device}", *result.remarks]:
+                reporter.message(remark)
+            reporter.message(_summary(volume, result.volume))
+            results.append(result)
+        for number, result in enumerate(results, start=1):
+            run = f"-run{number}" if len(results) > 1 else ""
+            outputs.volume(result.volume, _numbered(options.output, run), options.compress)
+            if result.uncertainty is not None:
+                outputs.volume(result.uncertainty, _numbered(options.uncertainty, run), options.compress)
+    reporter.result([str(path) for path in outputs.paths], provenance=[r.volume.provenance for r in results])
 
 
 def _summary(volume, made) -> str:
@@ -179,80 +169,91 @@ def _summary(volume, made) -> str:
     )
 
 
-def _numbered(path: str, suffix: str, run: str) -> Path:
-    return Path(path[: -len(suffix)] + run + path[-len(suffix) :])
+def _numbered(path: str, run: str) -> str:
+    from .files import check_writable
+
+    suffix = check_writable(path)
+    return path[: -len(suffix)] + run + path[-len(suffix) :]
 
 
 def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import read_volume
+    from .files import Outputs, read_volume
     from .reports.pictures import compare_picture
 
     window = tuple(options.window) if options.window else None
     if window and window[1] <= 0:
         raise InputError(f"The window needs a width above 0, not {window[1]:g}.")
-    original, _ = read_volume(options.input)
-    result, _ = read_volume(options.result)
-    result.refinement_of(original)
-    path = compare_picture([("original", original), ("result", result)], options.output, window)
-    reporter.result([str(path)])
+    with Outputs(options.input, options.result, hold_cancel=process.hold_cancel) as outputs:
+        outputs.check(options.output)
+        original, _ = read_volume(options.input)
+        result, _ = read_volume(options.result)
+        result.refinement_of(original)
+        with outputs.file(options.output) as picture:
+            compare_picture([("original", original), ("result", result)], picture, window)
+    reporter.result([str(path) for path in outputs.paths])
 
 
 def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import read_file, read_volume
+    from .files import Outputs, read_volume
     from .reports.noise import analyze_noise, write_noise_report
 
     request = Request.from_options(options)
-    volume, remarks = read_volume(options.input, options.series)
-    result = read_file(options.result) if options.result else None
-    if result is not None:
-        result.refinement_of(volume)
-    report = analyze_noise(volume, request, progress=reporter)
-    for remark in [*remarks, *report.remarks]:
-        reporter.message(remark)
-    process.hold_cancel()
-    paths, text = write_noise_report(volume, report, Path(options.output_dir), result)
-    reporter.answer(text)
-    reporter.result([str(path) for path in paths], blobs=report.blobs)
+    with Outputs(options.input, options.result, hold_cancel=process.hold_cancel) as outputs:
+        folder = outputs.check_folder(options.output_dir)
+        volume, remarks = read_volume(options.input, options.series)
+        result, more = read_volume(options.result) if options.result else (None, [])
+        if result is not None:
+            result.refinement_of(volume)
+        report = analyze_noise(volume, request, progress=reporter)
+        for remark in [*remarks, *more, *report.remarks]:
+            reporter.message(remark)
+        text = write_noise_report(volume, report, folder, outputs, result)
+        reporter.answer(text)
+    reporter.result([str(path) for path in outputs.paths], blobs=report.blobs)
 
 
 def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import read_volume
+    from .files import Outputs, read_volume
     from .reports.trust import DEFAULT_SLICES, trust, trust_table
 
     request = Request.from_options(options)
-    volume, remarks = read_volume(options.input, options.series)
-    slices = DEFAULT_SLICES if options.slices is None else options.slices
-    report = trust(volume, request, slices=slices, progress=reporter)
-    for remark in [*remarks, *report.remarks]:
-        reporter.message(remark)
-    process.hold_cancel()
-    reporter.answer(trust_table(report))
-    reporter.answer(report.verdict)
-    paths = []
-    if options.output:
-        Path(options.output).write_text(json.dumps(report.as_dict(), indent=1) + "\n")
-        paths.append(options.output)
-    reporter.result(paths, verdict=report.verdict, trusted=report.trusted)
+    with Outputs(options.input, hold_cancel=process.hold_cancel) as outputs:
+        outputs.check(options.output)
+        volume, remarks = read_volume(options.input, options.series)
+        slices = DEFAULT_SLICES if options.slices is None else options.slices
+        report = trust(volume, request, slices=slices, progress=reporter)
+        for remark in [*remarks, *report.remarks]:
+            reporter.message(remark)
+        reporter.answer(trust_table(report))
+        reporter.answer(report.verdict)
+        if options.output:
+            outputs.text(options.output, json.dumps(report.as_dict(), indent=1) + "\n")
+    reporter.result([str(path) for path in outputs.paths], verdict=report.verdict, trusted=report.trusted)
 
 
 def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import read_file, read_volume
+    from .files import Outputs, read_volume
     from .reports.measure import COLUMNS, measure, measure_table, read_segmentation
     from .reports.tables import write_csv
 
     low, high = options.range
     if low > high:
         raise InputError(f"The range goes from low to high, not from {low:g} to {high:g}.")
-    volume, remarks = read_volume(options.input, options.series)
-    for remark in remarks:
-        reporter.message(remark)
-    labels = read_segmentation(options.segmentation, volume)
-    result = read_file(options.result) if options.result else None
-    rows = measure(volume, labels, result, (low, high))
-    process.hold_cancel()
-    reporter.answer(measure_table(rows))
-    paths = [str(write_csv(Path(options.output), rows, COLUMNS))] if options.output else []
-    reporter.result(paths, rows=rows)
+    with Outputs(
+        options.input, options.segmentation, options.result, hold_cancel=process.hold_cancel
+    ) as outputs:
+        outputs.check(options.output)
+        volume, remarks = read_volume(options.input, options.series)
+        labels = read_segmentation(options.segmentation, volume)
+        result, more = read_volume(options.result) if options.result else (None, [])
+        for remark in [*remarks, *more]:
+            reporter.message(remark)
+        rows = measure(volume, labels, result, (low, high))
+        reporter.answer(measure_table(rows))
+        if options.output:
+            with outputs.file(options.output) as table:
+                write_csv(table, rows, COLUMNS)
+    reporter.result([str(path) for path in outputs.paths], rows=rows)
 
 
 def _models(options: argparse.Namespace, reporter: Reporter) -> None:

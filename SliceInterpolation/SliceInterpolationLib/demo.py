@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import read_volume, write_volume
+from . import process
+from .files import Outputs, read_volume
 from .interpolation import interpolate
 from .phantom import phantom_volume
 from .progress import Reporter
@@ -23,9 +24,18 @@ def run_demo(folder: Path, scan: str | None, device: str, reporter: Reporter) ->
     """Interpolate the phantom, or `scan`, and write volumes, pictures, reports and tables into `folder`.
 
     Writes original.nrrd, interpolated.nrrd, denoised.nrrd, uncertainty.nrrd, compare.png, noise/, trust.json
-    and, for the phantom, hematoma.nrrd and measurements.csv; prints the tables.
+    and, for the phantom, hematoma.nrrd and measurements.csv, all or nothing; prints the tables.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with Outputs(scan, hold_cancel=process.hold_cancel) as outputs:
+        lines, verdict = _demonstrate(outputs, outputs.check_folder(folder), scan, device, reporter)
+    print("\n".join([*lines, "", "Written:"]), file=reporter.err)
+    reporter.result([str(path) for path in outputs.paths], verdict=verdict)
+
+
+def _demonstrate(
+    outputs: Outputs, folder: Path, scan: str | None, device: str, reporter: Reporter
+) -> tuple[list[str], str]:
+    """Write everything; the lines to print and the verdict of the trust check."""
     labels, truth_ml = None, None
     if scan is None:
         reporter.message(
@@ -36,29 +46,27 @@ def run_demo(folder: Path, scan: str | None, device: str, reporter: Reporter) ->
         volume, remarks = read_volume(scan)
         for remark in [f"Input: {scan}", *remarks]:
             reporter.message(remark)
-    paths = write_volume(volume, folder / "original.nrrd")
     result = interpolate(volume, device=device, uncertainty=True, progress=reporter)
     for remark in [f"Device: {result.device}", *result.remarks]:
         reporter.message(remark)
     denoised = interpolate(volume, device=device, output_mode="denoised", progress=reporter)
-    paths += write_volume(result.volume, folder / "interpolated.nrrd")
-    paths += write_volume(denoised.volume, folder / "denoised.nrrd")
-    paths += write_volume(result.uncertainty, folder / "uncertainty.nrrd")
     linear = interpolate(volume, method="linear")
+    noise = analyze_noise(volume, device=device, progress=reporter)
+    report = trust(volume, device=device, progress=reporter)
+    outputs.folder(folder)
+    outputs.volume(volume, folder / "original.nrrd")
+    outputs.volume(result.volume, folder / "interpolated.nrrd")
+    outputs.volume(denoised.volume, folder / "denoised.nrrd")
+    outputs.volume(result.uncertainty, folder / "uncertainty.nrrd")
     position = _hematoma_position(result.volume, labels)
-    paths.append(
+    with outputs.file(folder / "compare.png") as picture:
         compare_picture(
             [("original", volume), ("linear", linear.volume), ("network", result.volume)],
-            folder / "compare.png",
+            picture,
             position=position,
         )
-    )
-    noise = analyze_noise(volume, device=device, progress=reporter)
-    more, noise_text = write_noise_report(volume, noise, folder / "noise", result.volume)
-    paths += more
-    report = trust(volume, device=device, progress=reporter)
-    (folder / "trust.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n")
-    paths.append(folder / "trust.json")
+    noise_text = write_noise_report(volume, noise, folder / "noise", outputs, result.volume)
+    outputs.text(folder / "trust.json", json.dumps(report.as_dict(), indent=1) + "\n")
     lines = [
         "",
         "Trust check: every second acquired slice withheld and predicted",
@@ -79,14 +87,14 @@ def run_demo(folder: Path, scan: str | None, device: str, reporter: Reporter) ->
     )
     if labels is not None:
         mask = Volume(labels, volume.spacing, volume.origin, slice_axis="k", units="label")
-        paths += write_volume(mask, folder / "hematoma.nrrd", compress=True)
+        outputs.volume(mask, folder / "hematoma.nrrd", compress=True)
         rows = measure(volume, labels, denoised.volume)
         for row in rows:
             row["error_percent"] = 100 * (row["volume_ml"] / truth_ml - 1)
-        paths.append(write_csv(folder / "measurements.csv", rows, (*COLUMNS, "error_percent")))
+        with outputs.file(folder / "measurements.csv") as table:
+            write_csv(table, rows, (*COLUMNS, "error_percent"))
         lines += ["", f"Hematoma, true volume {truth_ml:.2f} mL", measure_table(rows)]
-    print("\n".join([*lines, "", "Written:"]), file=reporter.err)
-    reporter.result([str(path) for path in paths], verdict=report.verdict)
+    return lines, report.verdict
 
 
 def _hematoma_position(volume: Volume, labels: np.ndarray | None) -> tuple[float, float, float] | None:

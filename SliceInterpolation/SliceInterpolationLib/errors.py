@@ -11,5 +11,9 @@ class InputError(SliceInterpolationError):
     """The input or an argument is not usable; the text names the problem and the way out."""
 
 
+class OutputError(SliceInterpolationError):
+    """The machine did not take the output: full disk, read-only folder. What was there before is as it was."""
+
+
 class Cancelled(SliceInterpolationError):
     """The user stopped the work; nothing was written."""

@@ -235,8 +235,9 @@ class _Voxels:
     """The buffer of an image for NumPy, which keeps this object, and so the image, as long as any view lives."""
 
     def __init__(self, image: sitk.Image):
-        self._image = image
         self.__array_interface__ = sitk.GetArrayViewFromImage(image).__array_interface__
+        # A second owner: whoever changes the image that was given gets a buffer of their own, and this one stays.
+        self._image = sitk.Image(image)
 
 
 def _grids_agree(one: Volume, other: Volume, tolerance_mm: float) -> bool:

@@ -14,7 +14,7 @@ import slicer
 import vtk
 
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.files.sidecar import attributes_from, entries_of, letters_for
+from SliceInterpolationLib.files.entries import attributes_from, entries_of, letters_for
 from SliceInterpolationLib.volume import Volume
 
 PREFIX = "SliceInterpolation."

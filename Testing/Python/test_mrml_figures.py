@@ -11,6 +11,7 @@ import pytest
 from slicercore import core, slicer, vtk  # noqa: F401
 
 from SliceInterpolationLib import InputError, Volume, interpolate
+from SliceInterpolationLib.files import Outputs
 from SliceInterpolationLib.phantom import Hematoma, head_phantom
 from SliceInterpolationLib.reports.measure import COLUMNS, measure
 from SliceInterpolationLib.reports.noise import analyze_noise, write_noise_report
@@ -100,9 +101,9 @@ def test_diverging_colors_are_symmetric_about_zero(core, scan):  # noqa: F811
 
 def test_noise_nodes(core, scan, volume, tmp_path):  # noqa: F811
     report = analyze_noise(volume, method="linear")
-    write_noise_report(
-        volume, report, tmp_path / "noise", interpolate(volume, factor=2, method="linear").volume
-    )
+    result = interpolate(volume, factor=2, method="linear").volume
+    with Outputs() as outputs:
+        write_noise_report(volume, report, tmp_path / "noise", outputs, result)
     made = noise.showNoiseFolder(scan, tmp_path / "noise")
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["residual"]), report.residual.array)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["noiseSd"]), report.noise_sd.array)

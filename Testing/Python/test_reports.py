@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter, sobel
 from skimage.metrics import structural_similarity
 
 from SliceInterpolationLib import InputError, Volume, interpolate, write_volume
+from SliceInterpolationLib.files import Outputs
 from SliceInterpolationLib.phantom import Hematoma, head_phantom
 from SliceInterpolationLib.phantom import phantom_volume as full_phantom
 from SliceInterpolationLib.reports import masks
@@ -136,7 +137,9 @@ def test_noise_maps_find_a_blob(phantom_volume, tmp_path):
     assert report.residual.array[[0, -1]].max() == 0
     assert report.blobs > plain.blobs
     assert len(report.rows) == volume.slice_count - 2
-    paths, text = write_noise_report(volume, report, tmp_path / "noise")
+    with Outputs() as outputs:
+        text = write_noise_report(volume, report, tmp_path / "noise", outputs)
+    paths = outputs.paths
     assert {path.name for path in paths} == {
         "residual.nrrd", "noise-sd.nrrd", "noise.csv", "noise.png", "before-and-after.csv",
     }  # fmt: skip

@@ -1,15 +1,16 @@
 """Volumes in files."""
 
 from .formats import SUFFIXES
-from .reading import read_file, read_image, read_volume, read_volumes
-from .writing import check_storable, check_writable, write_volume
+from .outputs import Outputs, write_volume
+from .reading import read_file, read_labelmap, read_volume, read_volumes
+from .writing import check_writable
 
 __all__ = [
     "SUFFIXES",
-    "check_storable",
+    "Outputs",
     "check_writable",
     "read_file",
-    "read_image",
+    "read_labelmap",
     "read_volume",
     "read_volumes",
     "write_volume",

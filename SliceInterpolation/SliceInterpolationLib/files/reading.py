@@ -1,35 +1,43 @@
-"""Reading volumes: NRRD, NIfTI, MetaImage and DICOM folders, through SimpleITK."""
+"""Reading volumes: NRRD and MetaImage through SimpleITK, NIfTI and DICOM folders by readers of our own."""
 
 from __future__ import annotations
 
-import gzip
-import os
-import zlib
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..dicom import read_dicom_folder
 from ..errors import InputError
-from ..volume import Volume
-from .formats import SUFFIXES, last_sentence, suffix_of
-from .sidecar import HEADER_PREFIX, SIDECAR_ENTRY, attributes_from, letters_for, read_json, sidecar_of
+from ..volume import UNKNOWN, Volume
+from .entries import HEADER_PREFIX, VOXEL_HASH, attributes_from, letters_for, voxel_hash
+from .formats import SUFFIXES, last_sentence, scalar_shape, suffix_of
+from .headers import TextHeader, check_header, check_length, read_header
+from .metaimage import joined
+from .nifti import read_nifti
 
 
 def read_volumes(path: str | Path, series: str | None = None) -> tuple[list[Volume], list[str]]:
     """Read a file or a DICOM folder.
 
     Returns the volumes and remarks for the user. There is one volume, except for a DICOM series with irregular
-    slice positions: then one for each uniform run. `series` picks a SeriesInstanceUID of a folder.
+    slice positions: then one for each uniform run. `series` picks a SeriesInstanceUID of a folder. The voxels of what
+    is read cannot be written to.
     Raises InputError where the path holds no usable scalar 3-D volume.
     """
     if not str(path) or not Path(path).exists():
         raise InputError(f"There is no file or folder '{path}'; check the path.")
     path = Path(path)
     if path.is_dir():
-        return read_dicom_folder(path, series)
-    return [read_file(path)], []
+        volumes, remarks = read_dicom_folder(path, series)
+    else:
+        remarks = []
+        volumes = [_read_file(path, remarks)]
+    for volume in volumes:
+        volume.array.setflags(write=False)
+    return volumes, remarks
 
 
 def read_volume(path: str | Path, series: str | None = None) -> tuple[Volume, list[str]]:
@@ -45,109 +53,98 @@ def read_volume(path: str | Path, series: str | None = None) -> tuple[Volume, li
 
 
 def read_file(path: str | Path) -> Volume:
-    """Read one NRRD, NIfTI or MetaImage file with the provenance in its header, if it has one.
+    """As `read_volume`, for one file of which nothing needs to be remarked, such as one of our own."""
+    return read_volumes(path)[0][0]
 
-    Raises InputError for anything that is not a complete scalar 3-D image.
+
+def read_labelmap(path: str | Path) -> Volume:
+    """Read a segmentation as whole numbers, 0 for background; whole numbers stored as float are taken, too.
+
+    Raises InputError where the file is no labelmap.
     """
     path = Path(path)
-    image = read_image(path)
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(
-            f"'{path.name}' holds {image.GetNumberOfComponentsPerPixel()} values a voxel (RGB or vectors); "
-            "choose a scalar CT or MR volume."
-        )
-    header = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    if any(key.startswith("Segment0") for key in header):
+    attributes, entries, _ = _load(path, [])
+    array = attributes["array"]
+    if array.dtype.kind == "f":
+        if not all(np.array_equal(image, np.rint(image)) for image in array):
+            raise InputError(f"'{path.name}' holds fractions or NaN; a labelmap has whole numbers.")
+        array = array.astype(np.int32)
+    axis = attributes_from(entries)["slice_axis"]
+    return Volume(**{**attributes, "array": array}, units="label", slice_axis=axis)
+
+
+def _read_file(path: Path, remarks: list[str]) -> Volume:
+    """One NRRD, NIfTI or MetaImage file with what its header tells about the slices, if that is of these voxels."""
+    attributes, entries, is_label = _load(path, remarks)
+    if is_label:
         raise InputError(f"'{path.name}' is a segmentation; choose the scan that it was drawn on.")
-    own = {k[len(HEADER_PREFIX) :]: v for k, v in header.items() if k.startswith(HEADER_PREFIX)}
-    if not own:
-        own = read_json(sidecar_of(path)).get(SIDECAR_ENTRY, {})
-    volume = Volume.from_sitk(image, **attributes_from(own))
-    volume.provenance = letters_for(volume, own)
+    volume = Volume(**attributes, **attributes_from(entries, remarks))
+    letters = letters_for(volume, entries, remarks)
+    digest = entries.get(VOXEL_HASH)
+    if set(letters) != {UNKNOWN} and digest is not None and digest != voxel_hash(volume.array):
+        remarks.append(
+            f"'{path.name}' was changed since this program wrote it: which slices were acquired is unknown."
+        )
+        letters = UNKNOWN * volume.slice_count
+    volume.provenance = letters
     return volume
 
 
-def read_image(path: str | Path) -> sitk.Image:
-    """The complete 3-D image of a file. Raises InputError for a damaged file, a time series, a single slice."""
-    path = Path(path)
+def _load(path: Path, remarks: list[str]) -> tuple[dict[str, Any], dict[str, str], bool]:
+    """Voxels and grid as attributes of `Volume`, our entries in the header, and whether it is a segmentation."""
     if not path.is_file():
         raise InputError(f"There is no file '{path}'; check the path.")
-    if not suffix_of(path):
+    suffix = suffix_of(path)
+    if not suffix:
         raise InputError(
             f"'{path.name}' is not in a format read here; use {', '.join(SUFFIXES)} or the folder of a DICOM series."
         )
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
+        if suffix.startswith(".nii"):
+            array, affine, entries, is_label = read_nifti(path, remarks)
+            spacing = np.linalg.norm(affine[:3, :3], axis=0)
+            grid = {
+                "spacing": tuple(spacing),
+                "origin": tuple(affine[:3, 3]),
+                "direction": affine[:3, :3] / spacing,
+            }
+            attributes = {"array": array, **grid}
+        else:
+            header = read_header(path)
+            image = _read_image(path, header, remarks)
+            read = Volume.from_sitk(image, units="label")
+            attributes = {name: getattr(read, name) for name in ("array", "spacing", "origin", "direction")}
+            entries = joined(header.entries) if suffix in (".mha", ".mhd") else header.entries
+            is_label = any(key.startswith("Segment0") for key in entries)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error.strerror or error}).") from error
+    own = {
+        key[len(HEADER_PREFIX) :]: value for key, value in entries.items() if key.startswith(HEADER_PREFIX)
+    }
+    return attributes, own, is_label
+
+
+def _read_image(path: Path, header: TextHeader, remarks: list[str]) -> sitk.Image:
+    """The 3-D scalar image of a NRRD or MetaImage file, after a look at what ITK would mend in silence."""
+    check_header(path, header, remarks)
+    reader, expected = sitk.ImageFileReader(), 0
+    try:
+        reader.SetFileName(str(path))
         reader.ReadImageInformation()
-        _check_layout(reader, path)
-        _check_length(reader, path)
+        shape = scalar_shape(reader.GetSize(), path)
+        if reader.GetNumberOfComponents() != 1:
+            raise InputError(
+                f"'{path.name}' holds {reader.GetNumberOfComponents()} values a voxel (RGB or vectors, or a time "
+                "series); choose a scalar CT or MR volume."
+            )
+        if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+            raise InputError(f"'{path.name}' holds complex numbers; choose a scalar CT or MR volume.")
+        expected = math.prod(shape) * sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+        check_length(path, header, expected)
         image = reader.Execute()
     except RuntimeError as error:
-        raise InputError(
-            f"'{path.name}' cannot be read; the file is damaged or incomplete, so copy or export it again "
-            f"({last_sentence(error)})."
-        ) from error
-    return image[..., 0] if image.GetDimension() == 4 else image
-
-
-def _check_layout(reader: sitk.ImageFileReader, path: Path) -> None:
-    size = reader.GetSize()
-    if len(size) == 4 and size[3] > 1:
-        raise InputError(
-            f"'{path.name}' is a time series of {size[3]} volumes; export one of them and use that."
-        )
-    if len(size) < 3:
-        raise InputError(f"'{path.name}' is a single slice; at least 2 slices of a stack are needed.")
-
-
-def _check_length(reader: sitk.ImageFileReader, path: Path) -> None:
-    """Some readers fill a truncated file with zeros without a word; its length tells."""
-    expected = (
-        int(np.prod(reader.GetSize())) * np.dtype(_NUMPY_TYPES.get(reader.GetPixelID(), np.uint8)).itemsize
-    )
-    suffix = suffix_of(path)
-    if suffix == ".nii.gz":
-        present = _gzip_length(path, expected)
-    elif suffix == ".nii" or (suffix == ".mha" and not _is_compressed_mha(path)):
-        present = path.stat().st_size
-    else:
-        return  # the other readers refuse by themselves
-    if present < expected:
-        raise InputError(
-            f"'{path.name}' is incomplete: {present} of {expected} bytes of voxels; copy it again."
-        )
-
-
-def _gzip_length(path: Path, expected: int) -> int:
-    """Uncompressed bytes of a gzip file: from its trailer where that is plausible, else by unpacking."""
-    with open(path, "rb") as file:
-        file.seek(-4, os.SEEK_END)
-        trailer = int.from_bytes(file.read(4), "little")
-    if expected <= trailer < expected + (1 << 20):
-        return trailer
-    present = 0
-    try:
-        with gzip.open(path) as file:
-            while block := file.read(1 << 22):
-                present += len(block)
-    except (EOFError, OSError, zlib.error):
-        return min(present, expected - 1)
-    return present
-
-
-def _is_compressed_mha(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return b"CompressedData = True" in file.read(4096)
-
-
-_NUMPY_TYPES = {
-    sitk.sitkUInt8: np.uint8,
-    sitk.sitkInt8: np.int8,
-    sitk.sitkUInt16: np.uint16,
-    sitk.sitkInt16: np.int16,
-    sitk.sitkUInt32: np.uint32,
-    sitk.sitkInt32: np.int32,
-    sitk.sitkFloat32: np.float32,
-    sitk.sitkFloat64: np.float64,
-}
+        check_length(path, header, expected, unpack=True)
+        raise InputError(f"'{path.name}' cannot be read: {last_sentence(error)}.") from error
+    while image.GetDimension() > 3:
+        image = image[..., 0]
+    return image

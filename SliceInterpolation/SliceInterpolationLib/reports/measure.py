@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, label
 
 from ..errors import InputError
-from ..files import read_image
+from ..files import read_labelmap
 from ..volume import Volume
 from .shape import bounding_box, carry_over
 
@@ -26,18 +26,10 @@ def read_segmentation(path: str | Path, volume: Volume) -> np.ndarray:
 
     Raises InputError where the file is no labelmap or lies on another grid.
     """
-    image = read_image(path)
-    name = Path(path).name
-    if image.GetNumberOfComponentsPerPixel() != 1 or image.GetDimension() != 3:
-        raise InputError(f"'{name}' holds overlapping segments; export them as one labelmap.")
-    if "integer" not in image.GetPixelIDTypeAsString():
-        raise InputError(
-            f"'{name}' holds {image.GetPixelIDTypeAsString()} values; a labelmap has whole numbers."
-        )
-    labels = Volume.from_sitk(image, slice_axis=volume.slice_axis, units="label")
+    labels = read_labelmap(path)
     if not labels.same_grid(volume):
         raise InputError(
-            f"'{name}' does not lie on the grid of the scan (size, spacing, origin or direction differ); "
+            f"'{Path(path).name}' does not lie on the grid of the scan (size, spacing, origin or direction differ); "
             "export it with the scan as reference."
         )
     return labels.array

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, label
 from ..checks import check_acquired, check_interpolatable
 from ..device import choose_device
 from ..errors import InputError
-from ..files import write_volume
+from ..files import Outputs
 from ..interpolation import as_requested, gap_warning
 from ..interpolators import create, model_of, needs_torch
 from ..progress import Progress
@@ -150,29 +150,30 @@ def noise_before_and_after(scan: Volume, result: Volume | None = None) -> list[d
 
 
 def write_noise_report(
-    volume: Volume, report: NoiseReport, folder: Path, result: Volume | None = None
-) -> tuple[list[Path], str]:
-    """Write maps, tables and, where matplotlib is installed, the picture; returns the paths and a summary.
+    volume: Volume, report: NoiseReport, folder: Path, outputs: Outputs, result: Volume | None = None
+) -> str:
+    """Write maps, tables and, where matplotlib is installed, the picture into `folder`; returns a summary.
 
-    result: `volume` interpolated; its noise stands beside that of the scan in before-and-after.csv.
+    result: `volume` interpolated; its noise stands beside that of the scan in before-and-after.csv. Raises InputError
+    where its grid is not that of `volume` refined.
     """
     from .pictures import noise_picture
 
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = write_volume(report.residual, folder / "residual.nrrd")
-    paths += write_volume(report.noise_sd, folder / "noise-sd.nrrd")
-    paths.append(write_csv(folder / "noise.csv", report.rows))
-    paths.append(write_csv(folder / "before-and-after.csv", noise_before_and_after(volume, result)))
+    if result is not None:
+        result.refinement_of(volume)
+    outputs.folder(folder)
+    outputs.volume(report.residual, folder / "residual.nrrd")
+    outputs.volume(report.noise_sd, folder / "noise-sd.nrrd")
+    for name, rows in (("noise", report.rows), ("before-and-after", noise_before_and_after(volume, result))):
+        with outputs.file(folder / f"{name}.csv") as table:
+            write_csv(table, rows)
+    text = ""
     try:
-        paths.append(
-            noise_picture(
-                volume, report.residual, report.noise_sd, report.rows, report.method, folder / "noise.png"
-            )
-        )
-        text = ""
+        with outputs.file(folder / "noise.png") as picture:
+            noise_picture(volume, report.residual, report.noise_sd, report.rows, report.method, picture)
     except InputError as error:
         text = f"{error} "
-    return paths, text + noise_summary(report)
+    return text + noise_summary(report)
 
 
 def noise_summary(report: NoiseReport) -> str:

@@ -16,7 +16,7 @@ def write_csv(path: Path, rows: list[dict[str, Any]], columns: Sequence[str] | N
         raise InputError(
             f"The folder '{path.absolute().parent}' does not exist; create it or choose another."
         )
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns or list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
