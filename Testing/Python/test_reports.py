@@ -272,8 +272,10 @@ def test_segmentation_files(phantom, phantom_volume, tmp_path):
     with pytest.raises(InputError, match="grid of the scan"):
         read_segmentation(tmp_path / "moved.nrrd", phantom_volume)
     write_volume(replace(phantom_volume, array=phantom.mask.astype(np.float32)), tmp_path / "float.nrrd")
+    np.testing.assert_array_equal(read_segmentation(tmp_path / "float.nrrd", phantom_volume), phantom.mask)
+    write_volume(replace(phantom_volume, array=phantom.mask * np.float32(0.5)), tmp_path / "halves.nrrd")
     with pytest.raises(InputError, match="whole numbers"):
-        read_segmentation(tmp_path / "float.nrrd", phantom_volume)
+        read_segmentation(tmp_path / "halves.nrrd", phantom_volume)
     with pytest.raises(InputError, match="empty"):
         measure(phantom_volume, np.zeros_like(phantom.mask))
     with pytest.raises(InputError, match="does not belong"):
