@@ -159,3 +159,54 @@ def test_an_error_in_the_callback_leaves_no_folder(tmp_path):
 
 def test_the_process_runs_with_the_packages_of_the_module():
     assert (process._MODULE_FOLDER / "SliceInterpolationLib" / "__main__.py").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a POSIX signal")
+def test_a_killed_application_leaves_neither_process_nor_folder(tmp_path):
+    child = (
+        "import time; from SliceInterpolationLib.parent import end_with_parent; end_with_parent(3); "
+        "print('{}', flush=True); time.sleep(120)"
+    )
+    application = (
+        "import subprocess, sys, time\n"
+        "from SliceInterpolationMRML.run.process import Run\n"
+        f"launch = lambda command, **options: subprocess.Popen([sys.executable, '-c', {child!r}], **options)\n"
+        f"run = Run(print, root={str(tmp_path)!r}, launch=launch)\n"
+        "(run.folder / 'scan.nrrd').write_bytes(b'voxels of a patient')\n"
+        "run.start([])\n"
+        "while run.poll() and not run._lines: time.sleep(0.05)\n"
+        "print(run.processId, flush=True)\n"
+        "time.sleep(120)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", application], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "{}\n"
+        childId = int(parent.stdout.readline())
+        assert len(list(tmp_path.glob("SliceInterpolation-*"))) == 1
+        parent.kill()
+    for _ in range(200):
+        if not Path(f"/proc/{childId}").exists() and not list(tmp_path.iterdir()):
+            break
+        time.sleep(0.05)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(childId, 0)
+
+
+def test_the_next_start_removes_folders_of_dead_processes_only(tmp_path):
+    code = (
+        "from pathlib import Path\nfrom SliceInterpolationMRML.run.process import Run\nimport os\n"
+        f"made = Run(root={str(tmp_path)!r}); (made.folder / 'scan.nrrd').write_bytes(b'x')\n"
+        "os._exit(9)\n"  # as a power cut: nothing is tidied up
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    (dead,) = tmp_path.iterdir()
+    assert dead.stat().st_mode & 0o077 == 0
+    others = [tmp_path / "SliceInterpolation-fresh", tmp_path / "Somebody-elses"]
+    for folder in others:
+        folder.mkdir()
+    alive = Run(root=tmp_path)
+    later = Run(root=tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([*others, alive.folder, later.folder])
+    for made in (alive, later):
+        made.cancel()
+    assert sorted(tmp_path.iterdir()) == sorted(others)

@@ -32,7 +32,10 @@ def probe() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    from SliceInterpolationLib.parent import end_with_parent
+
     try:
+        end_with_parent(3)
         answer = {"stage": "result", **probe()}
     except Exception as error:  # a broken torch can fail in any way; the panel shows it
         answer = {"stage": "error", "message": f"PyTorch cannot be used: {error}"}

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
+from SliceInterpolationLib.parent import FOLDER, FOLDER_PREFIX, PARENT, claim, sweep
+
 DONE, REFUSED, FAILED, CANCELLED = "done", "refused", "failed", "cancelled"
 POLL_MS = 50
 _MODULE_FOLDER = Path(__file__).resolve().parents[2]
@@ -63,7 +65,9 @@ class Run:
         root: str | Path | None = None,
         launch: Callable[..., subprocess.Popen] = subprocess.Popen,
     ):
-        self.folder = Path(tempfile.mkdtemp(prefix="SliceInterpolation-", dir=root))
+        sweep(Path(root or tempfile.gettempdir()))  # of an application that was killed
+        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=root))  # for this user's eyes only
+        claim(self.folder)
         self.outcome: Outcome | None = None
         self._onProgress, self._onFinished, self._launch = onProgress, onFinished, launch
         self._process: subprocess.Popen | None = None
@@ -80,6 +84,7 @@ class Run:
         if os.name == "nt":
             options = {"creationflags": subprocess.CREATE_NO_WINDOW}
         environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+        environment.update({PARENT: str(os.getpid()), FOLDER: str(self.folder)})  # it ends with this process
         try:
             with open(self.folder / "stdout.txt", "wb") as out, open(self.folder / "stderr.txt", "wb") as err:
                 self._process = self._launch(
