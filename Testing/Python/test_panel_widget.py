@@ -643,15 +643,6 @@ def test_own_models_are_listed_and_cleared(panel, monkeypatch, tmp_path):
     assert "no models" in panel.ui.statusLabel.text
 
 
-def test_choices_are_saved_with_the_scene(panel, desktop):
-    scan, _ = loadTiny(panel)
-    choose(panel, method="cubic", factor="3", huLow=50.0)
-    node = panel._parameterNode.parameterNode
-    assert node.GetParameter("method") == "cubic"
-    assert node.GetParameter("factor") == "X3"
-    assert node.GetNodeReferenceID("inputVolume") == scan.GetID()
-
-
 def test_cancelled_while_the_window_waits(panel):
     """A blocking call from the console ends too when the scene is closed meanwhile."""
     import SliceInterpolation as module
