@@ -161,3 +161,6 @@ def _useSlicersOwn(source: Path, ctk: types.ModuleType) -> None:
         setattr(slicer, name, module)
         spec.loader.exec_module(module)
     sys.path.append(str(source / "Modules" / "Scripted" / "SegmentStatistics"))
+    # Under these names in the desktop.
+    sys.modules["vtkITK"] = importlib.import_module("slicer_core.vtkITK")
+    sys.modules["vtkSegmentationCorePython"] = importlib.import_module("slicer_core.vtkSegmentationCore")

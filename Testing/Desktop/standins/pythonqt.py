@@ -205,7 +205,7 @@ def makeQtModule() -> types.ModuleType:
             "QDoubleSpinBox",
         ),
         *("QLineEdit", "QTextEdit", "QSlider", "QGroupBox", "QFileDialog", "QMessageBox", "QVBoxLayout"),
-        *("QHBoxLayout", "QFormLayout", "QToolButton", "QAction", "QMenu"),
+        *("QHBoxLayout", "QFormLayout", "QToolButton", "QAction", "QMenu", "QDialog", "QFrame"),
     ):
         module = QtGui if name == "QAction" else QtWidgets
         setattr(qt, name, register(getattr(module, name), f"qt.{name}"))
