@@ -23,8 +23,6 @@ from paneldesktop import (
     temporaryFolders,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def choose(panel, **values):
     """Set choices in the parameter node, enumerations by their values."""

@@ -9,6 +9,9 @@ from pathlib import Path
 API_FILE = Path(__file__).resolve().parent.parent / "slicer-desktop-api.json"
 ALIASES = {"name"}  # PythonQt has it for objectName and does not list it
 touched: set[tuple[str, str, str]] = set()
+"""(object, attribute, kind) of all that was used."""
+refused: list[str] = []
+"""What was used and does not exist in the desktop, also where the code that used it caught the error."""
 
 
 @functools.cache
@@ -27,10 +30,10 @@ def check(key: str, name: str, kind: str) -> None:
     known = members(key)
     if not known or name in ALIASES or (name.startswith("__") and name.endswith("__")):
         return
-    if name not in known:
-        raise AttributeError(f"{key} has no attribute '{name}' in the desktop")
-    if known[name] != kind:
-        raise AttributeError(f"'{name}' of {key} is a {known[name]} in the desktop, here used as a {kind}")
+    if known.get(name) != kind:
+        there = f"a {known[name]}" if name in known else "missing"
+        refused.append(f"'{name}' of {key} is {there} in the desktop, here used as a {kind}")
+        raise AttributeError(refused[-1])
     touched.add((key, name, kind))
 
 
