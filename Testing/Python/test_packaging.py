@@ -13,8 +13,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "SliceInterpolation"
-API = json.loads((ROOT / "Testing/Desktop/slicer-desktop-api.json").read_text())["objects"]
+API = json.loads((ROOT / "Testing/Desktop/slicer-desktop-api.json").read_text())
 SOURCES = [MODULE / "SliceInterpolation.py", *sorted((MODULE / "SliceInterpolationMRML").rglob("*.py"))]
+SELF_TESTS = sorted((ROOT / "Testing/Slicer").glob("*.py"))
+PLAIN_QT = {"Qt", "QUrl", "QDesktopServices", "QCursor", "QColor", "QIcon", "QKeySequence", "QShortcut"}
+"""Qt classes that the list does not describe."""
 
 
 def cmakeList(name: str) -> list[str]:
@@ -110,24 +113,50 @@ def test_mrml_widgets_get_the_scene():
     assert {name for name in used if name.startswith(("ctk", "qMRML"))} == declared
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_slicer_is_used_as_the_desktop_has_it(path):
-    """Each `slicer.util.X` and `slicer.app.X` of the code exists there, called or read as it is there."""
-    tree = ast.parse(path.read_text())
+def notInTheDesktop(text: str) -> list[str]:
+    """Names of the application that Python code uses and that do not exist there, or are of another kind."""
+    tree = ast.parse(text)
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    wrong = []
     for node in ast.walk(tree):
-        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute)):
+        if not isinstance(node, ast.Attribute):
             continue
-        owner = node.value
-        if not (
-            isinstance(owner.value, ast.Name) and owner.value.id == "slicer" and owner.attr in ("util", "app")
-        ):
+        owner, name = ast.unparse(node.value), node.attr
+        if owner in ("slicer.util", "slicer.app"):
+            kind = API["objects"][owner].get(name, "missing").split(":")[0]
+            right = kind != "missing" and (
+                owner == "slicer.util" or (kind == "method") == (id(node) in called)
+            )
+        elif owner == "slicer.modules":
+            right = name in API["modules"] or name == "sliceinterpolation"
+        elif owner in ("qt", "ctk"):
+            right = f"{owner}.{name}" in API["objects"] or name in PLAIN_QT
+        else:
             continue
-        known = API[f"slicer.{owner.attr}"]
-        assert node.attr in known, f"slicer.{owner.attr}.{node.attr} does not exist in the desktop"
-        kind = known[node.attr].split(":")[0]
-        if owner.attr == "app":
-            assert (kind == "method") == (id(node) in called), f"slicer.app.{node.attr} is a {kind}"
+        if not right:
+            wrong.append(f"{owner}.{name}")
+    return wrong
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *SELF_TESTS], ids=lambda path: path.name)
+def test_the_application_is_used_as_it_is(path):
+    assert notInTheDesktop(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "slicer.util.getNodeNow()",
+        "slicer.app.qtVersion",
+        "slicer.app.applicationName()",
+        "slicer.app.processEvents",
+        "slicer.modules.nope",
+        "qt.QTimerr()",
+    ],
+)
+def test_what_the_application_does_not_have_is_found(name):
+    assert notInTheDesktop(f"x = {name}") == [name.removesuffix("()")]
+    assert notInTheDesktop("slicer.app.processEvents(); qt.QTimer(); slicer.util.getNode('V')") == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)

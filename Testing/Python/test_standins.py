@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -31,7 +27,7 @@ def test_properties_are_read_and_assigned_without_parentheses(panel):
 
 
 def test_only_what_the_desktop_has_can_be_used(panel):
-    with pytest.raises(AttributeError, match="'isWindowModal' of qt.QPushButton is missing in the desktop"):
+    with pytest.raises(AttributeError, match=r"'isWindowModal' of qt\.QPushButton is missing in the desktop"):
         api.check("qt.QPushButton", "isWindowModal", "method")
     with pytest.raises(AttributeError):
         slicer.app.noSuchThing  # noqa: B018
@@ -86,50 +82,6 @@ def test_what_the_panel_uses_is_recorded(panel):
     for key in ("qt.QPushButton", "qt.QComboBox", "qt.QLabel", "qt.QProgressBar", "slicer.app", "qt.QTimer"):
         assert key in touchedBy
     assert ("qt.QPushButton", "toolTip", "property") in api.touched
-
-
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [
-    ROOT / "SliceInterpolation" / "SliceInterpolation.py",
-    *(ROOT / "SliceInterpolation" / "SliceInterpolationMRML").rglob("*.py"),
-    *(ROOT / "Testing" / "Slicer").glob("*.py"),
-]
-PLAIN_QT = {"Qt", "QUrl", "QDesktopServices", "QCursor", "QColor", "QIcon", "QKeySequence", "QShortcut"}
-"""Classes without an entry of their own in the list, which PythonQt has nevertheless."""
-
-
-def missingInTheDesktop(text: str) -> list[str]:
-    """Names of the application that some Python code uses and that the desktop does not have."""
-    known = json.loads(api.API_FILE.read_text())["modules"]
-    missing = []
-    for node in ast.walk(ast.parse(text)):
-        if not isinstance(node, ast.Attribute):
-            continue
-        prefix, name = ast.unparse(node.value), node.attr
-        if prefix in ("slicer.util", "slicer.app"):
-            exists = name in api.members(prefix)
-        elif prefix == "slicer.modules":
-            exists = name in known or name == "sliceinterpolation"
-        elif prefix in ("qt", "ctk"):
-            exists = bool(api.members(f"{prefix}.{name}")) or name in PLAIN_QT
-        elif prefix == "slicer":
-            exists = name in ("util", "app", "modules", "mrmlScene", "i18n") or hasattr(slicer, name)
-        else:
-            continue
-        if not exists:
-            missing.append(f"{prefix}.{name}")
-    return missing
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_every_name_of_the_application_that_we_use_exists_there(path, desktop):
-    assert missingInTheDesktop(path.read_text()) == []
-
-
-def test_a_name_that_does_not_exist_is_found(desktop):
-    assert missingInTheDesktop("import qt\nqt.QTimer()\nslicer.util.getNode('*')") == []
-    for name in ("slicer.util.getNodeNow", "slicer.app.qtVersion", "qt.QTimerr", "slicer.vtkMRMLNopeNode"):
-        assert missingInTheDesktop(f"x = {name}(1)") == [name]
 
 
 @pytest.fixture
