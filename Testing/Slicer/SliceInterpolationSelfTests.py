@@ -243,7 +243,9 @@ class SliceInterpolationSelfTests(ScriptedLoadableModuleTest):
         job = self.run_(self.ui.trustButton)
         self.assertEqual(job.state, "done", job.message)
         self.assertIn("this scan", self.ui.verdictLabel.text)
-        self.assertEqual(job.result["nodes"]["bySlice"].GetNumberOfRows(), 12)
+        scored = {row["slice"] for row in job.result["rows"]}
+        self.assertGreater(len(scored), 5)
+        self.assertEqual(job.result["nodes"]["bySlice"].GetNumberOfRows(), len(scored))
         self.ui.trustPlotButton.click()
         self.screenshot("trust")
 
