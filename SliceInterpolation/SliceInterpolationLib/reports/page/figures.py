@@ -52,7 +52,7 @@ def trust_section(trust: TrustReport) -> Element | None:
         lines.append(Series(method, [number for number, _ in own], values, strong=method == trust.method))
     explained = (
         f"Slices of the scan were withheld, predicted across gaps of {trust.gap_mm:.3g} mm from those around them, "
-        "and compared with what was scanned. Interpolation bridges half of that; its own errors are smaller."
+        "and compared with what was scanned. Interpolation bridges half of that: take these errors as an upper estimate of its own."
     )
     plot = line_plot(lines, "withheld slice", "PSNR in the window, dB")
     return section("Trust check", note(explained), table(["Method", *heads], rows), framed(plot))
