@@ -109,6 +109,20 @@ def _parser() -> argparse.ArgumentParser:
         "--range", nargs=2, type=_number, default=(40.0, 100.0), metavar=("LOW", "HIGH"), help="HU"
     )
 
+    command = add("page", _page, "write one HTML page about a scan and its result, to keep or print")
+    add_input(command)
+    command.add_argument("result", nargs="?", metavar="RESULT", help="INPUT interpolated or denoised")
+    command.add_argument("--output", required=True, metavar="HTML")
+    command.add_argument("--title", default="", help="all that the page says of the patient")
+    command.add_argument("--trust", metavar="JSON", help="as written by the command trust")
+    command.add_argument("--noise", metavar="JSON", help="noise.json as written by the command noise")
+    command.add_argument("--measurements", metavar="CSV", help="as written by the command measure")
+    command.add_argument("--remark", action="append", default=[], metavar="TEXT", help="may be repeated")
+    command.add_argument("--window", nargs=2, type=_number, metavar=("CENTER", "WIDTH"))
+    command.add_argument(
+        "--position", nargs=3, type=_number, metavar=("L", "P", "S"), help="mm, of the planes shown"
+    )
+
     command = add("models", _models, "list, describe, add, trust or remove networks")
     command.add_argument(
         "action", nargs="?", choices=("list", "info", "add", "trust", "remove"), default="list"
@@ -195,7 +209,7 @@ def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
 
 def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
     from .files import Outputs, read_volume
-    from .reports.noise import analyze_noise, write_noise_report
+    from .reports.noise import analyze_noise, noise_before_and_after, write_noise_report
 
     request = Request.from_options(options)
     with Outputs(options.input, options.result, hold_cancel=process.hold_cancel) as outputs:
@@ -207,7 +221,8 @@ def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
         report = analyze_noise(volume, request, progress=reporter)
         for remark in [*remarks, *more, *report.remarks]:
             reporter.message(remark)
-        text = write_noise_report(volume, report, folder, outputs, result)
+        along = noise_before_and_after(volume, result)
+        text = write_noise_report(volume, report, folder, outputs, along)
         reporter.answer(text)
     reporter.result([str(path) for path in outputs.paths], blobs=report.blobs)
 
@@ -254,6 +269,43 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
             with outputs.file(options.output) as table:
                 write_csv(table, rows, COLUMNS)
     reporter.result([str(path) for path in outputs.paths], rows=rows)
+
+
+def _page(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .files import Outputs, read_volume
+    from .reports.noise import NoiseReport
+    from .reports.page import study_page
+    from .reports.tables import read_csv, read_json
+    from .reports.trust import TrustReport
+
+    residual_file = Path(options.noise).with_name("residual.nrrd") if options.noise else None
+    inputs = (
+        options.input,
+        options.result,
+        options.trust,
+        options.noise,
+        options.measurements,
+        residual_file,
+    )
+    with Outputs(*inputs, hold_cancel=process.hold_cancel) as outputs:
+        outputs.check(options.output)
+        report = TrustReport.from_dict(read_json(options.trust)) if options.trust else None
+        noise, along = None, ()
+        if options.noise:
+            values = read_json(options.noise)
+            residual = read_volume(residual_file)[0] if residual_file.is_file() else None
+            noise, along = NoiseReport.from_dict(values, residual), values.get("before_and_after", ())
+        rows = read_csv(options.measurements, ("segment", "grid")) if options.measurements else ()
+        volume, remarks = read_volume(options.input, options.series)
+        result, more = read_volume(options.result) if options.result else (None, [])
+        for remark in [*remarks, *more]:  # not on the page: file names may name the patient
+            reporter.message(remark)
+        page = study_page(
+            volume, result, title=options.title, trust=report, noise=noise, noise_rows=along, measurements=rows,
+            remarks=options.remark, window=options.window, position=options.position,
+        )  # fmt: skip
+        outputs.text(options.output, page)
+    reporter.result([str(path) for path in outputs.paths])
 
 
 def _models(options: argparse.Namespace, reporter: Reporter) -> None:

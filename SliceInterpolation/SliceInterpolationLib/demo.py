@@ -13,7 +13,14 @@ from .interpolation import interpolate
 from .phantom import phantom_volume
 from .progress import Reporter
 from .reports.measure import COLUMNS, measure, measure_table
-from .reports.noise import analyze_noise, noise_alternation, noise_by_slice, write_noise_report
+from .reports.noise import (
+    analyze_noise,
+    noise_alternation,
+    noise_before_and_after,
+    noise_by_slice,
+    write_noise_report,
+)
+from .reports.page import study_page
 from .reports.pictures import compare_picture
 from .reports.tables import write_csv
 from .reports.trust import trust, trust_table
@@ -23,8 +30,8 @@ from .volume import Volume
 def run_demo(folder: Path, scan: str | None, device: str, reporter: Reporter) -> None:
     """Interpolate the phantom, or `scan`, and write volumes, pictures, reports and tables into `folder`.
 
-    Writes original.nrrd, interpolated.nrrd, denoised.nrrd, uncertainty.nrrd, compare.png, noise/, trust.json
-    and, for the phantom, hematoma.nrrd and measurements.csv, all or nothing; prints the tables.
+    Writes original.nrrd, interpolated.nrrd, denoised.nrrd, uncertainty.nrrd, compare.png, noise/, trust.json,
+    report.html and, for the phantom, hematoma.nrrd and measurements.csv, all or nothing; prints the tables.
     """
     with Outputs(scan, hold_cancel=process.hold_cancel) as outputs:
         lines, verdict = _demonstrate(outputs, outputs.check_folder(folder), scan, device, reporter)
@@ -65,7 +72,8 @@ def _demonstrate(
             picture,
             position=position,
         )
-    noise_text = write_noise_report(volume, noise, folder / "noise", outputs, result.volume)
+    along = noise_before_and_after(volume, result.volume)
+    noise_text = write_noise_report(volume, noise, folder / "noise", outputs, along)
     outputs.text(folder / "trust.json", json.dumps(report.as_dict(), indent=1) + "\n")
     lines = [
         "",
@@ -74,26 +82,28 @@ def _demonstrate(
         report.verdict,
     ]
     lines += ["", "Noise", noise_text]
-    lines.append(
-        "Noise alternation from slice to slice: "
-        + ", ".join(
-            f"{name} {noise_alternation(noise_by_slice(one)):.3f}"
-            for name, one in (
-                ("original", volume),
-                ("interpolated", result.volume),
-                ("denoised", denoised.volume),
-            )
-        )
-    )
+    by_slice = {
+        "original": [row for row in along if row["volume"] == "scan"],
+        "interpolated": [row for row in along if row["volume"] == "result"],
+        "denoised": noise_by_slice(denoised.volume),
+    }
+    alternation = ", ".join(f"{name} {noise_alternation(rows):.3f}" for name, rows in by_slice.items())
+    lines.append(f"Noise alternation from slice to slice: {alternation}")
+    measured = []
     if labels is not None:
         mask = Volume(labels, volume.spacing, volume.origin, slice_axis="k", units="label")
         outputs.volume(mask, folder / "hematoma.nrrd", compress=True)
-        rows = measure(volume, labels, denoised.volume)
-        for row in rows:
+        measured = measure(volume, labels, denoised.volume)
+        for row in measured:
             row["error_percent"] = 100 * (row["volume_ml"] / truth_ml - 1)
         with outputs.file(folder / "measurements.csv") as table:
-            write_csv(table, rows, (*COLUMNS, "error_percent"))
-        lines += ["", f"Hematoma, true volume {truth_ml:.2f} mL", measure_table(rows)]
+            write_csv(table, measured, (*COLUMNS, "error_percent"))
+        lines += ["", f"Hematoma, true volume {truth_ml:.2f} mL", measure_table(measured)]
+    page = study_page(
+        volume, result.volume, title="Slice interpolation demo", trust=report, noise=noise, noise_rows=along,
+        measurements=measured, remarks=result.remarks, position=position,
+    )  # fmt: skip
+    outputs.text(folder / "report.html", page)
     return lines, report.verdict
 
 

@@ -227,7 +227,7 @@ def test_demo_on_the_phantom(tmp_path, capsys):
     expected = {
         "original.nrrd", "interpolated.nrrd", "denoised.nrrd", "uncertainty.nrrd", "hematoma.nrrd", "compare.png",
         "trust.json", "measurements.csv", "noise/residual.nrrd", "noise/noise-sd.nrrd", "noise/noise.csv",
-        "noise/noise.png", "noise/before-and-after.csv",
+        "noise/noise.png", "noise/noise.json", "noise/before-and-after.csv", "report.html",
     }  # fmt: skip
     assert written == expected
     assert all((folder / name).stat().st_size for name in expected)

@@ -14,7 +14,7 @@ from SliceInterpolationLib import InputError, Volume, interpolate
 from SliceInterpolationLib.files import Outputs
 from SliceInterpolationLib.phantom import Hematoma, head_phantom
 from SliceInterpolationLib.reports.measure import COLUMNS, measure
-from SliceInterpolationLib.reports.noise import analyze_noise, write_noise_report
+from SliceInterpolationLib.reports.noise import analyze_noise, noise_before_and_after, write_noise_report
 from SliceInterpolationLib.reports.trust import trust
 from SliceInterpolationMRML import nodes
 from SliceInterpolationMRML.figures import measurement, noise, segments, tablesAndPlots
@@ -103,7 +103,8 @@ def test_noise_nodes(core, scan, volume, tmp_path):  # noqa: F811
     report = analyze_noise(volume, method="linear")
     result = interpolate(volume, factor=2, method="linear").volume
     with Outputs() as outputs:
-        write_noise_report(volume, report, tmp_path / "noise", outputs, result)
+        along = noise_before_and_after(volume, result)
+        write_noise_report(volume, report, tmp_path / "noise", outputs, along)
     made = noise.showNoiseFolder(scan, tmp_path / "noise")
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["residual"]), report.residual.array)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(made["noiseSd"]), report.noise_sd.array)

@@ -16,9 +16,16 @@ import SimpleITK as sitk
 from PIL import Image
 
 from SliceInterpolationLib import InputError, Volume, interpolate
+from SliceInterpolationLib.cli import main
+from SliceInterpolationLib.files import Outputs
 from SliceInterpolationLib.reports.markup import as_html, element
-from SliceInterpolationLib.reports.measure import measure
-from SliceInterpolationLib.reports.noise import analyze_noise, noise_before_and_after
+from SliceInterpolationLib.reports.measure import COLUMNS, measure
+from SliceInterpolationLib.reports.noise import (
+    NoiseReport,
+    analyze_noise,
+    noise_before_and_after,
+    write_noise_report,
+)
 from SliceInterpolationLib.reports.page import study_page
 from SliceInterpolationLib.reports.reformat import (
     PLANES,
@@ -30,6 +37,7 @@ from SliceInterpolationLib.reports.reformat import (
     number_at,
 )
 from SliceInterpolationLib.reports.svg import Series, band, line_plot
+from SliceInterpolationLib.reports.tables import write_csv
 from SliceInterpolationLib.reports.trust import TrustReport, trust
 
 VOID = {"meta", "img"}
@@ -316,6 +324,16 @@ def test_a_result_of_another_scan_is_refused(study):
         study_page(study["scan"], window=(40.0, 0.0))
 
 
+def test_reports_of_another_scan_are_refused(study):
+    other = replace(study["scan"], array=study["scan"].array[:9], provenance="A" * 9)
+    for part in ("trust", "noise"):
+        with pytest.raises(InputError, match=f"{part} .*not belong to this scan"):
+            study_page(other, **{part: study[part]})
+    wide = replace(study["scan"], spacing=(1.8, 1.8, 4.0))
+    with pytest.raises(InputError, match="trust report does not belong"):
+        study_page(wide, trust=study["trust"])
+
+
 def test_a_place_outside_of_the_scan_is_brought_into_it(study):
     page = Page(study_page(study["scan"], position=(1e4, 0.0, -1e4)))
     assert page.all("figcaption")[0] == "Axial: acquired slice 1"
@@ -380,6 +398,114 @@ def test_what_is_no_trust_report(study, values):
     complete = study["trust"].as_dict() if values == {"rows": 3} else {}
     with pytest.raises(InputError, match="run the trust check again"):
         TrustReport.from_dict({**complete, **values} if isinstance(values, dict) else values)
+
+
+@pytest.fixture
+def files(study, tmp_path):
+    """What the commands write, in a folder."""
+    with Outputs() as outputs:
+        outputs.volume(study["scan"], tmp_path / "scan.nrrd")
+        outputs.volume(study["result"], tmp_path / "result.nrrd")
+        outputs.text(tmp_path / "trust.json", json.dumps(study["trust"].as_dict()))
+        write_noise_report(study["scan"], study["noise"], tmp_path / "noise", outputs, study["noise_rows"])
+        with outputs.file(tmp_path / "ml.csv") as table:
+            write_csv(table, study["measurements"], COLUMNS)
+    return tmp_path
+
+
+def test_command_makes_the_page_from_files(study, files, capsys):
+    """The page from the files that other commands wrote is that from the objects in memory."""
+    position = (5.0, -3.0, -9.3)
+    arguments = [
+        "page", files / "scan.nrrd", files / "result.nrrd", "--output", files / "page.html", "--title", "Case 7",
+        "--trust", files / "trust.json", "--noise", files / "noise" / "noise.json",
+        "--measurements", files / "ml.csv", "--remark", "Warning: one.", "--remark", "Two.",
+        "--window", 40, 80, "--position", *position, "--progress", "json",
+    ]  # fmt: skip
+    assert main([str(one) for one in arguments]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["paths"] == [str(files / "page.html")]
+    written = (files / "page.html").read_text(encoding="utf-8")
+    assert written == study_page(
+        **study, title="Case 7", remarks=["Warning: one.", "Two."], window=(40.0, 80.0), position=position
+    )
+
+
+def test_command_with_the_scan_alone(files):
+    (files / "noise" / "residual.nrrd").unlink()
+    out = str(files / "page.html")
+    assert main(["page", str(files / "scan.nrrd"), "--output", out]) == 0
+    assert Page((files / "page.html").read_text(encoding="utf-8")).all("h2") == [
+        "Images",
+        "Slices and geometry",
+    ]
+    assert (
+        main(["page", str(files / "scan.nrrd"), "--output", out, "--noise", str(files / "noise/noise.json")])
+        == 0
+    )
+    page = Page((files / "page.html").read_text(encoding="utf-8"))
+    assert "Noise" in page.all("h2")
+    assert len(page.images) == 3  # the residual is not there
+
+
+def test_the_name_of_the_file_is_not_on_the_page(tmp_path, capsys):
+    """Remarks on reading name the file, and a file is often called after the patient."""
+    header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 40 40 4\nendian: little\nencoding: raw\n\n"
+    (tmp_path / "jane_doe.nrrd").write_bytes(header.encode() + np.zeros((4, 40, 40), "<i2").tobytes())
+    out = tmp_path / "page.html"
+    assert main(["page", str(tmp_path / "jane_doe.nrrd"), "--output", str(out)]) == 0
+    assert "'jane_doe.nrrd' does not state its spacing" in capsys.readouterr().err
+    assert "jane" not in out.read_text(encoding="utf-8").lower()
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "content", "sentence"),
+    [
+        ("--trust", "x.json", "[]", "no trust report of this version"),
+        ("--trust", "x.json", "{", "no JSON file"),
+        ("--trust", "missing.json", None, "cannot be read"),
+        ("--noise", "x.json", "{}", "no noise report of this version"),
+        ("--noise", "x.json", "3", "no noise report of this version"),
+        ("--measurements", "x.csv", "a,b\n1,2\n", "no column 'segment'"),
+        ("--measurements", "x.csv", "", "no column 'segment'"),
+        ("--measurements", "x.csv", b"\xff\xfe\x00", "no text file"),
+        ("--output", "scan.nrrd", None, "never overwritten"),
+    ],
+)
+def test_command_refuses_what_is_no_report(files, capsys, option, name, content, sentence):
+    if content is not None:
+        (files / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = (files / "scan.nrrd").read_bytes()
+    arguments = [
+        "page",
+        str(files / "scan.nrrd"),
+        "--output",
+        str(files / "page.html"),
+        option,
+        str(files / name),
+    ]
+    assert main(arguments) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (files / "page.html").exists()
+    assert (files / "scan.nrrd").read_bytes() == before
+
+
+def test_command_overwrites_none_of_the_reports(files, capsys):
+    for name in ("trust.json", "noise/noise.json", "noise/residual.nrrd", "ml.csv"):
+        before = (files / name).read_bytes()
+        arguments = ["--trust", "trust.json", "--noise", "noise/noise.json", "--measurements", "ml.csv"]
+        arguments = [str(files / one) if "." in one else one for one in arguments]
+        assert main(["page", str(files / "scan.nrrd"), *arguments, "--output", str(files / name)]) == 2
+        assert "never overwritten" in capsys.readouterr().err
+        assert (files / name).read_bytes() == before
+
+
+def test_noise_report_from_json(study):
+    report = replace(study["noise"], rows=[{**study["noise"].rows[0], "reduction": nan}])
+    back = NoiseReport.from_dict(json.loads(json.dumps(report.as_dict())), report.residual)
+    assert np.isnan(back.rows[0].pop("reduction"))
+    assert back.rows[0] == {k: v for k, v in report.rows[0].items() if k != "reduction"}
+    assert (back.method, back.blobs, back.residual) == (report.method, report.blobs, report.residual)
 
 
 def _plot(*series: Series, **options) -> tuple[str, list[tuple[float, float]]]:

@@ -28,6 +28,7 @@ from SliceInterpolationLib.reports.metrics import SliceTruth, noise_sd, psnr, ss
 from SliceInterpolationLib.reports.noise import (
     analyze_noise,
     noise_alternation,
+    noise_before_and_after,
     noise_by_slice,
     write_noise_report,
 )
@@ -138,10 +139,10 @@ def test_noise_maps_find_a_blob(phantom_volume, tmp_path):
     assert report.blobs > plain.blobs
     assert len(report.rows) == volume.slice_count - 2
     with Outputs() as outputs:
-        text = write_noise_report(volume, report, tmp_path / "noise", outputs)
+        text = write_noise_report(volume, report, tmp_path / "noise", outputs, noise_before_and_after(volume))
     paths = outputs.paths
     assert {path.name for path in paths} == {
-        "residual.nrrd", "noise-sd.nrrd", "noise.csv", "noise.png", "before-and-after.csv",
+        "residual.nrrd", "noise-sd.nrrd", "noise.csv", "noise.json", "noise.png", "before-and-after.csv",
     }  # fmt: skip
     assert all(path.stat().st_size > 500 for path in paths)
     assert "Noise SD" in text

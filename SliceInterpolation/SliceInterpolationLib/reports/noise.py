@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from ..stack import SliceStack
 from ..volume import Volume
 from .masks import tissue_mask
 from .metrics import noise_sd
-from .tables import write_csv
+from .tables import figures_of, plain, write_csv
 
 _MAP_MM = 5.0  # FWHM of the neighborhood that the noise-SD map describes
 _BLOB_HU, _BLOB_MM3 = 15.0, 50.0
+_PLAIN = ("method", "rows", "blobs", "remarks")
 
 
 @dataclass
@@ -32,16 +34,31 @@ class NoiseReport:
     """Noise of one scan.
 
     residual: acquired minus predicted, float32 HU, zero on the two end slices, which have no prediction.
-    noise_sd: local SD of the residual, float32 HU. rows: one dict an inner slice. blobs: places where the
-    residual holds more than noise: connected, smoothed by 3 mm, above 15 HU, at least 50 mm3.
+    noise_sd: local SD of the residual, float32 HU. Both are None in a report that was read back without
+    them. rows: one dict an inner slice. blobs: places where the residual holds more than noise: connected, smoothed by
+    3 mm, above 15 HU, at least 50 mm3.
     """
 
     method: str
-    residual: Volume
-    noise_sd: Volume
+    residual: Volume | None
+    noise_sd: Volume | None
     rows: list[dict[str, Any]]
     blobs: int
     remarks: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the maps as plain values for JSON; undefined figures become None."""
+        return plain({name: getattr(self, name) for name in _PLAIN})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], residual: Volume | None = None) -> NoiseReport:
+        """The report that `as_dict` gave, with a map where it is at hand; InputError where something is missing."""
+        try:
+            known = {name: values[name] for name in _PLAIN}
+            known["rows"] = [figures_of(row) for row in known["rows"]]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError("This is no noise report of this version; make the noise maps again.") from error
+        return cls(residual=residual, noise_sd=None, **known)
 
 
 def analyze_noise(
@@ -141,7 +158,12 @@ def noise_alternation(rows: list[dict[str, Any]]) -> float:
 
 
 def noise_before_and_after(scan: Volume, result: Volume | None = None) -> list[dict[str, Any]]:
-    """Rows of `noise_by_slice` of a scan and of its result, each with `volume` ("scan", "result") and position."""
+    """Rows of `noise_by_slice` of a scan and of its result, each with `volume` ("scan", "result") and position.
+
+    Raises InputError for a result whose grid is not that of the scan refined.
+    """
+    if result is not None:
+        result.refinement_of(scan)
     rows = []
     for which, volume in (("scan", scan), ("result", result)):
         for row in noise_by_slice(volume) if volume is not None else ():
@@ -150,23 +172,22 @@ def noise_before_and_after(scan: Volume, result: Volume | None = None) -> list[d
 
 
 def write_noise_report(
-    volume: Volume, report: NoiseReport, folder: Path, outputs: Outputs, result: Volume | None = None
+    volume: Volume, report: NoiseReport, folder: Path, outputs: Outputs, along: list[dict[str, Any]]
 ) -> str:
-    """Write maps, tables and, where matplotlib is installed, the picture into `folder`; returns a summary.
+    """Write maps, tables, all figures as noise.json and, where matplotlib is installed, the picture into `folder`.
 
-    result: `volume` interpolated; its noise stands beside that of the scan in before-and-after.csv. Raises InputError
-    where its grid is not that of `volume` refined.
+    along: of `noise_before_and_after`, for before-and-after.csv. Returns a summary.
     """
     from .pictures import noise_picture
 
-    if result is not None:
-        result.refinement_of(volume)
     outputs.folder(folder)
     outputs.volume(report.residual, folder / "residual.nrrd")
     outputs.volume(report.noise_sd, folder / "noise-sd.nrrd")
-    for name, rows in (("noise", report.rows), ("before-and-after", noise_before_and_after(volume, result))):
+    for name, rows in (("noise", report.rows), ("before-and-after", along)):
         with outputs.file(folder / f"{name}.csv") as table:
             write_csv(table, rows)
+    values = {**report.as_dict(), "before_and_after": plain(along)}
+    outputs.text(folder / "noise.json", json.dumps(values, indent=1) + "\n")
     text = ""
     try:
         with outputs.file(folder / "noise.png") as picture:

@@ -1,11 +1,15 @@
-"""Rows of figures as CSV."""
+"""Figures in files: rows as CSV, reports as JSON."""
 
 from __future__ import annotations
 
 import csv
+import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import InputError
 
@@ -21,3 +25,51 @@ def write_csv(path: Path, rows: list[dict[str, Any]], columns: Sequence[str] | N
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def read_csv(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Rows of a CSV file as texts. Raises InputError where it is no table or lacks one of `columns`."""
+    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""))
+    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(
+            f"'{Path(path).name}' has no column '{missing[0]}'; give the table that the command wrote."
+        )
+    return list(reader)
+
+
+def read_json(path: str | Path) -> Any:
+    """The values in a JSON file; InputError where it is none."""
+    try:
+        return json.loads(_read_text(path))
+    except ValueError as error:
+        raise InputError(f"'{Path(path).name}' is no JSON file ({error}); write it again.") from error
+
+
+def plain(value: Any) -> Any:
+    """Values as JSON knows them: lists, plain numbers, None for figures that are undefined."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, (bool, str)) or value is None:
+        return value
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    return float(value) if np.isfinite(value) else None
+
+
+def figures_of(values: dict[str, Any]) -> dict[str, Any]:
+    """A row of figures as it was before `plain`: NaN where there is none."""
+    return {key: float("nan") if value is None else value for key, value in values.items()}
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error.strerror or error}); check the path.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"'{Path(path).name}' is no text file; give the file that the command wrote."
+        ) from error

@@ -23,6 +23,7 @@ from ..stack import SliceStack, percentile_mapping
 from ..volume import Volume
 from .metrics import BRAIN_WINDOW, SliceTruth
 from .statistics import bootstrap_mean
+from .tables import figures_of, plain
 
 BASELINES = ("linear", "cubic", "flow")
 FIGURES = (
@@ -138,15 +139,15 @@ class TrustReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON; undefined figures become None."""
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrustReport:
         """The report that `as_dict` gave; InputError where something is missing, as in reports of other versions."""
         try:
             known = {one.name: values[one.name] for one in fields(cls)}
-            known["rows"] = [_defined(row) for row in known["rows"]]
-            known["means"] = {method: _defined(means) for method, means in known["means"].items()}
+            known["rows"] = [figures_of(row) for row in known["rows"]]
+            known["means"] = {method: figures_of(means) for method, means in known["means"].items()}
             known["comparisons"] = [Comparison(**one) for one in known["comparisons"]]
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError("This is no trust report of this version; run the trust check again.") from error
@@ -367,23 +368,6 @@ def _list(words: Sequence[str]) -> str:
 
 def _mean(values: np.ndarray | None) -> float:
     return float(values.mean()) if values is not None and len(values) else float("nan")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, (bool, str)) or value is None:
-        return value
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    return float(value) if np.isfinite(value) else None
-
-
-def _defined(figures: dict[str, Any]) -> dict[str, Any]:
-    """Figures of JSON as numbers, NaN where there is none."""
-    return {key: float("nan") if value is None else value for key, value in figures.items()}
 
 
 def trust_table(report: TrustReport) -> str:

@@ -52,7 +52,8 @@ def trust_section(trust: TrustReport) -> Element | None:
         lines.append(Series(method, [number for number, _ in own], values, strong=method == trust.method))
     explained = (
         f"Slices of the scan were withheld, predicted across gaps of {trust.gap_mm:.3g} mm from those around them, "
-        "and compared with what was scanned. Interpolation bridges half of that: take these errors as an upper estimate of its own."
+        "and compared with what was scanned. Interpolation bridges half of that: take these errors as an upper "
+        "estimate of its own."
     )
     plot = line_plot(lines, "withheld slice", "PSNR in the window, dB")
     return section("Trust check", note(explained), table(["Method", *heads], rows), framed(plot))
@@ -113,7 +114,7 @@ def _residual(
     scan: Volume, noise: NoiseReport, window: tuple[float, float], sd: float, unit: str
 ) -> Element | None:
     """The slice with the most tissue, and what a prediction takes away from it, in gray around zero."""
-    if not noise.rows:
+    if not noise.rows or noise.residual is None:
         return None
     number = max(noise.rows, key=lambda row: row["tissue_pixels"])["slice"]
     plane, box = slice_plane(noise.residual), body_box(scan)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import __version__
 from ...errors import InputError
-from ...volume import Volume
+from ...volume import AXES, GRID_TOLERANCE_MM, Volume
 from ..markup import element
 from ..noise import NoiseReport
 from ..reformat import default_window, interesting_point, nearest_voxel
@@ -44,7 +44,7 @@ def study_page(
     and width, by default as of `default_window`. position: LPS mm of the point that the planes go through, brought
     into the scan where it lies outside; by default the middle, on a synthesized slice where there is one. A part
     that is not given has no place on the page.
-    Raises InputError for a result that does not belong to the scan and for a window without width.
+    Raises InputError for a result or report that does not belong to the scan, and for a window without width.
 
     Example::
 
@@ -55,6 +55,10 @@ def study_page(
     if result is not None:
         result.refinement_of(scan)
         shown.append(("Result", result.along(scan.slice_axis)))
+    if trust is not None:
+        _check_trust(scan, trust)
+    if noise is not None and noise.residual is not None and not noise.residual.same_grid(scan):
+        raise InputError("The noise maps do not belong to this scan: their grid is another one.")
     last = shown[-1][1]
     window = window or default_window(last)
     if not window[1] > 0:
@@ -82,3 +86,13 @@ def study_page(
             "Not a medical device: for research, not for diagnosis.",
         ),
     )
+
+
+def _check_trust(scan: Volume, trust: TrustReport) -> None:
+    """A report does not name its scan, but must fit it along one of the axes: gap and number of slices."""
+    for axis in AXES:
+        one = scan.along(axis)
+        fits = abs(trust.gap_mm - 2 * one.slice_distance) < GRID_TOLERANCE_MM
+        if fits and max(trust.slices, default=0) < one.slice_count:
+            return
+    raise InputError("The trust report does not belong to this scan: slices or gaps differ; check this scan.")
