@@ -8,14 +8,15 @@ needs neither PyTorch nor the methods that run a model.
 from __future__ import annotations
 
 from .card import CARD, DEFAULT, METHODS, WEIGHTS, check_name, read_card
-from .consent import grant_consent, needs_consent
 from .folders import bundled_folder, user_folder
 from .models import (
     Model,
     Unusable,
     find_model,
+    grant_consent,
     list_models,
     model_hash,
+    needs_consent,
     own_entries,
     read_catalogue,
     remove_model,

@@ -14,9 +14,8 @@ from ..interpolators import run_model
 from ..stack import SliceStack
 from ..weights import check_hash
 from .card import CARD
-from .consent import grant_consent
 from .folders import user_folder
-from .models import UNFINISHED, Model, check_not_taken, list_models
+from .models import UNFINISHED, Model, check_not_taken, grant_consent, list_models
 
 if TYPE_CHECKING:
     import torch

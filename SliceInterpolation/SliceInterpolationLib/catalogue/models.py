@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..weights import check_script, load_strictly, read_script, read_shapes, read_weights, sha256
+from ..weights import check_hash, check_script, load_strictly, read_script, read_shapes, read_weights, sha256
 from .card import CARD, DEFAULT, METHODS, WEIGHTS, read_card
-from .consent import check_consent, withdraw_consent
+from .consent import distrust, is_trusted, trust
 from .folders import bundled_folder, user_folder
 
 if TYPE_CHECKING:
@@ -86,8 +86,12 @@ class Model:
             self.card[key] for key in ("architecture", "config", "weights_sha256")
         )
         if self.is_script:
-            if not trusted:
-                check_consent(self)
+            if not trusted and needs_consent(self):
+                raise InputError(
+                    f"'{self.name}' is a TorchScript file, that is a program: it can read, change and send whatever "
+                    "you can. If you trust where it comes from, say so once by "
+                    f"'slice-interpolation models trust {self.name}'."
+                )
             return build(architecture, read_script(self.weights, expected), **config).eval()
         tensors = read_weights(self.weights, expected)
         self.check_fits()
@@ -158,6 +162,17 @@ def check_not_taken(name: str, models: list[Model]) -> None:
         raise InputError(f"A model '{name}' exists already; remove it or rename the new one in its card.")
 
 
+def needs_consent(model: Model) -> bool:
+    """Whether running a model means running a program that the user has not trusted yet, see `consent`."""
+    return model.is_script and not is_trusted(model.card["weights_sha256"])
+
+
+def grant_consent(model: Model) -> None:
+    """Trust the file of a model from now on. Raises InputError where it is not the one its card describes."""
+    check_hash(model.weights, model.card["weights_sha256"])
+    trust(model.card["weights_sha256"])
+
+
 def own_entries() -> list[Model | Unusable]:
     """What lies in the user's folder and can be removed from it, usable or not."""
     return [
@@ -179,7 +194,7 @@ def remove_model(name: str) -> None:
             raise InputError(f"'{name}' came with the package and cannot be removed.")
         raise InputError(f"There is no model '{name}' to remove; 'models list' shows what there is.")
     if isinstance(entry, Model):
-        withdraw_consent(entry)
+        distrust(entry.card["weights_sha256"])
     if entry.folder.is_symlink():  # what it points to belongs to somebody else
         entry.folder.unlink()
     else:
