@@ -129,6 +129,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("argument", nargs="?", metavar="NAME or FILE")
 
+    command = add("phantom", _phantom, "make the synthetic head phantom, with a hematoma of known volume")
+    command.add_argument("output", metavar="OUTPUT", help=".nrrd, .nii.gz, .nii or .mha")
+    command.add_argument("--segmentation", metavar="FILE", help="also write the hematoma as a labelmap")
+    command.add_argument("--size", type=_count, default=512, metavar="N", help="pixels a side")
+    command.add_argument("--pixel-spacing", type=_number, default=0.45, metavar="MM")
+    command.add_argument("--slices", type=_count, default=30, metavar="N")
+    command.add_argument("--slice-spacing", type=_number, default=5.0, metavar="MM")
+    command.add_argument("--slice-thickness", type=_number, default=5.0, metavar="MM")
+    command.add_argument("--noise-hu", type=_number, default=3.5, metavar="HU", help="SD of the noise")
+    command.add_argument("--hematoma-ml", type=_number, default=30.0, metavar="ML", help="0: none")
+    command.add_argument("--seed", type=_count, default=0, help="of the noise")
+
     command = add("demo", _demo, "interpolate the synthetic head phantom, or a scan, and show everything")
     command.add_argument("--input", metavar="FILE", help="a scan instead of the phantom")
     command.add_argument("--output-dir", default="demo-output", metavar="DIR")
@@ -144,6 +156,14 @@ def _number(text: str) -> float:
     return number
 
 
+def _count(text: str) -> int:
+    """A whole number that is not negative, for argparse."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError
+    return int(text)
+
+
+_count.__name__ = "whole number"
 _number.__name__ = "number"  # what argparse calls it where it is none
 
 
@@ -369,6 +389,35 @@ def _list_models(reporter: Reporter) -> None:
     reporter.result(
         [], models=usable, unusable=[{"name": folder.name, "reason": folder.reason} for folder in unusable]
     )
+
+
+def _phantom(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .files import Outputs
+    from .phantom import Hematoma, phantom_volume
+    from .volume import Volume
+
+    with Outputs(hold_cancel=process.hold_cancel) as outputs:
+        outputs.check_volume(options.output, options.segmentation)
+        reporter("phantom", 0, options.slices)
+        try:
+            volume, labels, truth_ml = phantom_volume(
+                size=options.size,
+                pixel_spacing=options.pixel_spacing,
+                slices=options.slices,
+                slice_spacing=options.slice_spacing,
+                slice_thickness=options.slice_thickness,
+                noise_hu=options.noise_hu,
+                hematoma=Hematoma(options.hematoma_ml) if options.hematoma_ml > 0 else None,
+                seed=options.seed,
+                progress=lambda done: reporter("phantom", done, options.slices),
+            )
+        except ValueError as error:  # what the phantom says of sizes that cannot be
+            raise InputError(f"This phantom cannot be made: {error}.") from error
+        outputs.volume(volume, options.output)
+        if options.segmentation:
+            mask = Volume(labels, volume.spacing, volume.origin, slice_axis="k", units="label")
+            outputs.volume(mask, options.segmentation)
+    reporter.result([str(path) for path in outputs.paths], hematoma_ml=truth_ml)
 
 
 def _demo(options: argparse.Namespace, reporter: Reporter) -> None:

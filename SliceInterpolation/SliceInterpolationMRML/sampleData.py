@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import slicer
+
+from SliceInterpolationLib.errors import InputError
+from SliceInterpolationLib.files import read_file, read_labelmap
+from SliceInterpolationLib.volume import Volume
 
 from .figures.segments import addSegment, newSegmentation
 from .i18n import _
 from .nodes import nodeFromVolume
+from .run.jobs import addedNodesRemovedOnError, processEvents, temporaryRoot
+from .run.process import DONE, Outcome, Run, RunError
 
 SAMPLE_NAME = "HeadPhantom"
+_making = False
 
 
 def loadPhantom(name: str = SAMPLE_NAME, show: bool = True, **options):
-    """Make the head phantom and put it into the scene; takes about three seconds at full size.
+    """Make the head phantom in a process of its own and put it into the scene; windows stay alive meanwhile.
 
-    options: as `SliceInterpolationLib.phantom.head_phantom`, such as size, pixel_spacing and slices. show: in the
-    slice views. Returns the volume node and the segmentation node (None for a phantom without a hematoma).
+    options: those of the command `phantom`, such as size, pixel_spacing, slices and hematoma_ml. show: in the slice
+    views. Returns the volume node and the segmentation node (None for a phantom without a hematoma). Raises
+    InputError for options that cannot be and while another phantom is being made, RunError where the process fails.
 
     Example::
 
         scan, hematoma = loadPhantom(size=128, pixel_spacing=1.8, slices=12, slice_spacing=10.0)
     """
-    from SliceInterpolationLib.phantom import phantom_volume
+    global _making
+    if _making:
+        raise InputError(_("A head phantom is being made already; wait for it."))
+    nodes = None
 
-    volume, mask, truthMl = phantom_volume(**options)
+    def collect(outcome: Outcome) -> None:
+        nonlocal nodes
+        if outcome.state == DONE:
+            volume, labels = (
+                read_file(run.folder / "phantom.nrrd"),
+                read_labelmap(run.folder / "hematoma.nrrd"),
+            )
+            with addedNodesRemovedOnError():
+                nodes = showPhantom(volume, labels.array > 0, outcome.result["hematoma_ml"], name, show)
+
+    _making, run = True, Run(onFinished=collect, root=temporaryRoot())
+    try:
+        run.start(_arguments(run.folder, options))
+        outcome = run.wait(processEvents)
+    finally:
+        _making = False
+        run.cancel()
+    if nodes is None:
+        raise RunError(outcome.message)
+    return nodes
+
+
+def showPhantom(volume: Volume, mask, truthMl: float, name: str = SAMPLE_NAME, show: bool = True):
+    """Put a phantom into the scene: the nodes that `loadPhantom` returns.
+
+    mask: (k, j, i) bool, the hematoma on the grid of the volume; truthMl: its true volume in mL.
+    """
     volumeNode = nodeFromVolume(volume, name)
     display = volumeNode.GetScalarVolumeDisplayNode()
     display.SetAutoWindowLevel(False)
@@ -42,3 +81,10 @@ def loadSampleData(source=None):
     """`loadPhantom` for the panel and the module Sample Data: 30 slices at 5 mm; errors are shown."""
     with slicer.util.tryWithErrorDisplay(_("The head phantom could not be made."), waitCursor=True):
         return loadPhantom()
+
+
+def _arguments(folder: Path, options: dict[str, float]) -> list[str]:
+    arguments = ["phantom", str(folder / "phantom.nrrd"), "--segmentation", str(folder / "hematoma.nrrd")]
+    for key, value in options.items():
+        arguments += ["--" + key.replace("_", "-"), str(value)]
+    return [*arguments, "--progress", "json"]

@@ -68,11 +68,12 @@ def panel(desktop):
     widget.parent.close()
 
 
-def loadTiny(panel=None, **options):
+def loadTiny(panel=None, show: bool = True, **options):
     """A tiny phantom in the scene, and chosen as input of a panel."""
-    from SliceInterpolationMRML.sampleData import loadPhantom
+    from SliceInterpolationLib.phantom import phantom_volume
+    from SliceInterpolationMRML.sampleData import showPhantom
 
-    scan, hematoma = loadPhantom(**{**TINY, **options})
+    scan, hematoma = showPhantom(*phantom_volume(**{**TINY, **options}), show=show)
     if panel is not None:
         panel._parameterNode.inputVolume = scan
     return scan, hematoma

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+import time
 import types
 
 import numpy as np
@@ -298,13 +300,11 @@ def test_the_event_loop_is_never_blocked(panel):
 
 
 def test_refused_input_is_told_before_the_run(panel, desktop):
-    from SliceInterpolationMRML.sampleData import loadPhantom
-
     ui = panel.ui
     loadTiny(panel, slices=1)
     assert not ui.applyButton.enabled
     assert "at least 2" in ui.applyButton.toolTip
-    thin, _ = loadPhantom(size=48, pixel_spacing=4.8, slices=8, slice_spacing=4.8, hematoma=None)
+    thin, _ = loadTiny(slice_spacing=4.8, hematoma=None)
     panel._parameterNode.inputVolume = thin
     assert "Run in spite of warnings" in ui.planLabel.text
     ui.forceCheckBox.checked = True
@@ -507,6 +507,37 @@ def test_sample_data_button(panel, monkeypatch):
     assert source["sampleName"] == "HeadPhantom"
     volume, _ = source["customDownloader"](source)
     assert volume.GetAttribute("HeadPhantom.HematomaMl") == "30.00"
+
+
+def test_the_phantom_is_made_while_the_window_stays_alive(panel, monkeypatch):
+    from SliceInterpolationLib import InputError
+    from SliceInterpolationLib.phantom import Hematoma, phantom_volume
+    from SliceInterpolationMRML import sampleData
+    from SliceInterpolationMRML.run import jobs
+
+    moments, before = [], set(os.listdir(slicer.app.temporaryPath))
+    again: list[str] = []
+
+    def idle():
+        moments.append(time.monotonic())
+        if len(moments) == 3:
+            with pytest.raises(InputError) as refused:
+                sampleData.loadPhantom(**TINY)
+            again.append(str(refused.value))
+
+    monkeypatch.setattr(sampleData, "processEvents", idle)
+    volume, hematoma = sampleData.loadPhantom(**TINY, hematoma_ml=12.5)
+    assert len(moments) > 10
+    assert "wait for it" in again[0]
+    expected, mask, _ = phantom_volume(**TINY, hematoma=Hematoma(12.5))
+    assert (slicer.util.arrayFromVolume(volume) == expected.array).all()
+    assert volume.GetAttribute("HeadPhantom.HematomaMl") == "12.50"
+    segmentId = hematoma.GetSegmentation().GetNthSegmentID(0)
+    assert slicer.util.arrayFromSegmentBinaryLabelmap(hematoma, segmentId, volume).sum() == mask.sum()
+    assert set(os.listdir(slicer.app.temporaryPath)) == before
+    with pytest.raises(jobs.RunError, match="cannot be made"):
+        sampleData.loadPhantom(**TINY, hematoma_ml=5000)
+    assert sampleData.loadPhantom(**TINY, hematoma_ml=0, show=False)[1] is None
 
 
 def test_devices_are_told_with_the_reason(panel):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Callable
 
 import numpy as np
 from scipy import ndimage
@@ -57,6 +58,7 @@ def head_phantom(
     first_slice_mm: float | None = None,
     subslice_mm: float = 1.0,
     anatomy_seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> HeadPhantom:
     """Make a synthetic axial head CT, slices ascending from the skull base to near the vertex.
 
@@ -65,7 +67,8 @@ def head_phantom(
     -66 mm, so that scans of other spacings cover the same range). A slice is the HU mean of planes at most
     ``subslice_mm`` apart. The noise SD is ``noise_hu`` half-way out in the brain at 5 mm and goes as
     1/sqrt(thickness); 0 means none. ``seed`` draws the noise, ``anatomy_seed`` the head. The hematoma
-    displaces the tissue around it, so the brain without one is not quite the same. Raises ValueError for
+    displaces the tissue around it, so the brain without one is not quite the same. ``progress`` gets the number of
+    slices that are done. Raises ValueError for
     sizes that are not positive, or a hematoma that does not fit into the cranial cavity.
     """
     if min(size, slices) < 1 or min(pixel_spacing, slice_spacing, slice_thickness, subslice_mm) <= 0:
@@ -98,6 +101,7 @@ def head_phantom(
         mean = ndimage.gaussian_filter(mean / planes, PSF_SD_MM / pixel_spacing, mode="nearest")
         image[k] = np.clip(np.rint(mean + noise.slice()), MINIMUM_HU, MAXIMUM_HU)
         mask[k] = inside >= 0.5 * planes - 1e-3
+        progress(k + 1)
     return HeadPhantom(
         image,
         mask,
@@ -108,7 +112,7 @@ def head_phantom(
     )
 
 
-def phantom_volume(**options: object) -> tuple[Volume, np.ndarray, float]:
+def phantom_volume(**options: Any) -> tuple[Volume, np.ndarray, float]:
     """The synthetic head as a scan: its volume, the labelmap of its hematoma (k, j, i), the true volume in mL.
 
     options: as `head_phantom`.

@@ -431,7 +431,10 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def onSamplePhantomButton(self, checked: bool = False) -> None:
         """Load the head phantom as input."""
-        volumeNode, segmentationNode = sampleData.loadSampleData()
+        loaded = sampleData.loadSampleData()
+        if loaded is None or not self._parameterNode:  # told already; or the user has gone to another module
+            return
+        volumeNode, segmentationNode = loaded
         self._parameterNode.inputVolume = volumeNode
         if segmentationNode is not None:
             self.ui.segmentSelector.setCurrentNode(segmentationNode)

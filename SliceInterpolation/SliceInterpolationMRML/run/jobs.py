@@ -61,7 +61,7 @@ class Job:
         self._onFinished = onFinished
         self._timer = None
         self._scene, self._tag = None, None
-        self._run = Run(onProgress, self._onRunFinished, _temporaryRoot())
+        self._run = Run(onProgress, self._onRunFinished, temporaryRoot())
 
     @property
     def inputNode(self):
@@ -99,7 +99,7 @@ class Job:
 
     def wait(self) -> Job:
         """Follow the process to its end, with windows kept alive. Raises what `raiseError` raises."""
-        self._run.wait(_processEvents)
+        self._run.wait(processEvents)
         self.raiseError()
         return self
 
@@ -268,11 +268,13 @@ def _isPresent(node) -> bool:
     return node is not None and bool(slicer.mrmlScene.IsNodePresent(node))
 
 
-def _temporaryRoot() -> str | None:
+def temporaryRoot() -> str | None:
+    """Where exchange folders are made: the application's own temporary folder."""
     return slicer.app.temporaryPath if getattr(slicer, "app", None) is not None else None
 
 
-def _processEvents() -> None:
+def processEvents() -> None:
+    """Keep windows alive while something is waited for."""
     if getattr(slicer, "app", None) is not None:
         slicer.app.processEvents()
 
