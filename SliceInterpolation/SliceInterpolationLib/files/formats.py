@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..errors import InputError
@@ -36,6 +37,9 @@ def scalar_shape(sizes: list[int], path: Path) -> tuple[int, int, int]:
 
 
 def last_sentence(error: Exception) -> str:
-    """The last line of an error of ITK, which says what is wrong after lines of addresses."""
+    """What an error of ITK says is wrong, without the lines of addresses before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "no reason given"
+    sentence = lines[-1] if lines else ""
+    if not sentence or sentence.startswith("Reason:"):  # that of the operating system, of another moment
+        return "its reader refuses it and gives no reason; convert it to .nrrd"
+    return re.sub(r"^(ITK ERROR: \w+\(\w+\): |\[nrrd\] \w+: |sitk::ERROR: )", "", sentence).rstrip(".!")

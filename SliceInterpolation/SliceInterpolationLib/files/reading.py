@@ -14,9 +14,10 @@ from ..errors import InputError
 from ..volume import UNKNOWN, Volume
 from .entries import HEADER_PREFIX, VOXEL_HASH, attributes_from, letters_for, voxel_hash
 from .formats import SUFFIXES, last_sentence, scalar_shape, suffix_of
-from .headers import TextHeader, check_header, check_length, read_header
+from .headers import TextHeader, read_header
 from .metaimage import joined
 from .nifti import read_nifti
+from .soundness import check_data, check_grid, check_length
 
 
 def read_volumes(path: str | Path, series: str | None = None) -> tuple[list[Volume], list[str]]:
@@ -126,24 +127,24 @@ def _load(path: Path, remarks: list[str]) -> tuple[dict[str, Any], dict[str, str
 
 def _read_image(path: Path, header: TextHeader, remarks: list[str]) -> sitk.Image:
     """The 3-D scalar image of a NRRD or MetaImage file, after a look at what ITK would mend in silence."""
-    check_header(path, header, remarks)
+    check_grid(path, header, remarks)
+    check_data(path, header)
     reader, expected = sitk.ImageFileReader(), 0
     try:
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
         shape = scalar_shape(reader.GetSize(), path)
-        if reader.GetNumberOfComponents() != 1:
+        count, kinds = reader.GetNumberOfComponents(), header.fields.get("kinds", "")
+        if count != 1 or "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
             raise InputError(
-                f"'{path.name}' holds {reader.GetNumberOfComponents()} values a voxel (RGB or vectors, or a time "
-                "series); choose a scalar CT or MR volume."
+                f"'{path.name}' holds {count} values a voxel ({kinds or 'colors, vectors or a time series'}); choose a "
+                "scalar CT or MR volume."
             )
-        if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
-            raise InputError(f"'{path.name}' holds complex numbers; choose a scalar CT or MR volume.")
         expected = math.prod(shape) * sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
         check_length(path, header, expected)
         image = reader.Execute()
     except RuntimeError as error:
-        check_length(path, header, expected, unpack=True)
+        check_length(path, header, expected, refused=True)
         raise InputError(f"'{path.name}' cannot be read: {last_sentence(error)}.") from error
     while image.GetDimension() > 3:
         image = image[..., 0]
