@@ -64,7 +64,7 @@ def test_four_dimensions_of_one_volume_are_accepted(phantom_volume, tmp_path):
 def bad_rgb(folder, volume):
     rgb = np.stack([volume.array.astype(np.uint8)] * 3, axis=-1)
     sitk.WriteImage(sitk.GetImageFromArray(rgb, isVector=True), str(folder / "bad.nrrd"))
-    return "bad.nrrd", "RGB or vectors"
+    return "bad.nrrd", "3 values a voxel"
 
 
 def bad_series(folder, volume):
