@@ -70,7 +70,9 @@ def interpolate(
     interpolator = create(request.method, device, remarks.append)
     progress = progress or (lambda stage, done, total: None)
     interpolator.progress = progress
-    out, errors, provenance = _interleave(volume, interpolator, request, factor, uncertainty, progress)
+    out, errors, provenance = _interleave(
+        volume, interpolator, request, factor, uncertainty, progress, remarks
+    )
     made = volume.refined(
         out, factor, provenance, history=(*volume.history, run_record(volume, request, factor, model, device))
     )
@@ -157,6 +159,7 @@ def _interleave(
     factor: int,
     uncertainty: bool,
     progress: Progress,
+    remarks: list[str],
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
     """Voxels of the result, of the error SD, and the provenance of its slices."""
     stack = SliceStack.of(volume)
@@ -167,9 +170,9 @@ def _interleave(
     else:
         new_slices = ((image, None) for image in interpolator.synthesize(stack, between))
     if request.output_mode == "interpolated":
-        kept = ((image, "") for image in stack.slices)
+        kept = ((image, "", 0.0) for image in stack.slices)
     else:
-        kept = denoised_slices(stack, interpolator, request.strength)
+        kept = denoised_slices(stack, interpolator, request.strength, remarks, 1.0 if uncertainty else None)
     out = volume.empty_refined(factor)
     errors = np.zeros(out.shape, dtype=np.float32) if uncertainty else None
     out_slices = volume.as_slices(out)
@@ -179,11 +182,13 @@ def _interleave(
         if number % factor:
             image, sd = next(new_slices)
             letter = SYNTHESIZED
-            if errors is not None:
-                volume.as_slices(errors)[number] = sd
         else:
-            image, letter = next(kept)
-            letter = letter or volume.provenance[number // factor]
+            image, letter, sd = next(kept)
+            given = volume.provenance[number // factor]
+            if not letter or given == SYNTHESIZED:  # denoising makes no measurement of what was none
+                letter = given
+        if errors is not None:
+            volume.as_slices(errors)[number] = sd
         store(image, out_slices[number])
         letters.append(letter)
         progress(request.output_mode, number + 1, total)

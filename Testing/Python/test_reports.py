@@ -13,7 +13,6 @@ from skimage.metrics import structural_similarity
 from SliceInterpolationLib import InputError, Volume, interpolate, write_volume
 from SliceInterpolationLib.files import Outputs
 from SliceInterpolationLib.phantom import Hematoma, head_phantom
-from SliceInterpolationLib.phantom import phantom_volume as full_phantom
 from SliceInterpolationLib.reports import masks
 from SliceInterpolationLib.reports.masks import body_mask, intracranial_mask
 from SliceInterpolationLib.reports.measure import (
@@ -27,9 +26,7 @@ from SliceInterpolationLib.reports.measure import (
 from SliceInterpolationLib.reports.metrics import SliceTruth, noise_sd, psnr, ssim_map, windowed
 from SliceInterpolationLib.reports.noise import (
     analyze_noise,
-    noise_alternation,
     noise_before_and_after,
-    noise_by_slice,
     write_noise_report,
 )
 
@@ -159,40 +156,6 @@ def test_noise_maps_say_that_they_bridge_twice_the_gap(phantom_volume):
     assert any("bridges slices 12 mm apart, outside of the range" in r for r in analyze_noise(far).remarks)
     near = replace(far, spacing=(1.8, 1.8, 5.0))
     assert not any("outside" in remark for remark in analyze_noise(near).remarks)
-
-
-def test_denoised_mode_evens_the_noise_out():
-    """On a fine grid, where noise is noise: less alternation than interpolated, less noise than acquired."""
-    volume, _, _ = full_phantom(size=200, pixel_spacing=1.15, slices=14, noise_hu=6.0)
-    interpolated = interpolate(volume).volume
-    denoised = interpolate(volume, output_mode="denoised").volume
-    assert noise_alternation(noise_by_slice(volume)) < 0.05
-    assert noise_alternation(noise_by_slice(interpolated)) > 0.15
-    assert noise_alternation(noise_by_slice(denoised)) < 0.6 * noise_alternation(noise_by_slice(interpolated))
-
-
-def test_strength_goes_from_nothing_to_everything(phantom_volume):
-    acquired = phantom_volume.slices.astype(float)
-    none, half, full = (
-        interpolate(phantom_volume, output_mode="denoise-only", strength=s).volume.slices.astype(float)
-        for s in (0.0, 0.5, 1.0)
-    )
-    np.testing.assert_array_equal(none, acquired)
-    np.testing.assert_allclose(half - acquired, 0.5 * (full - acquired), atol=1.01)
-    np.testing.assert_array_equal(full[[0, -1]], acquired[[0, -1]])
-    assert np.abs(full - acquired)[1:-1].mean() > 0.3
-
-
-def test_denoising_keeps_what_only_one_slice_shows():
-    """A small bleed on a single slice must survive full denoising."""
-    volume, _, _ = full_phantom(size=256, pixel_spacing=0.9, slices=9, hematoma=None, noise_hu=4.0)
-    array = volume.array.copy()
-    array[4, 120:132, 100:112] += 35
-    with_bleed = replace(volume, array=array)
-    made = interpolate(with_bleed, output_mode="denoise-only", strength=1.0).volume
-    gone = interpolate(volume, output_mode="denoise-only", strength=1.0).volume
-    kept = made.array[4, 122:130, 102:110].mean() - gone.array[4, 122:130, 102:110].mean()
-    assert kept > 0.7 * 35
 
 
 def sphere(spacing, radius=15.0, shape=(20, 80, 80)):

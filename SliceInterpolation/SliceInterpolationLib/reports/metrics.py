@@ -77,8 +77,12 @@ def noise_sd(hu: np.ndarray, mask: np.ndarray, sigma: float = 3.0) -> float:
         return float("nan")
     box = box_of(mask, _reach(sigma))
     hu = np.asarray(hu[box], np.float64)
-    high = (hu - gaussian_filter(hu, sigma))[mask[box]]
-    return float(1.4826 * np.median(np.abs(high - np.median(high))))
+    return robust_sd((hu - gaussian_filter(hu, sigma))[mask[box]])
+
+
+def robust_sd(values: np.ndarray) -> float:
+    """SD of the normal distribution with the median absolute deviation of the values, which outliers hardly move."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def _reach(sigma: float) -> int:
