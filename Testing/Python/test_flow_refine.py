@@ -14,7 +14,6 @@ from SliceInterpolationLib import InputError, Volume, interpolate
 from SliceInterpolationLib.catalogue import bundled_folder, find_model, list_models, remove_model
 from SliceInterpolationLib.catalogue.adding import add_model
 from SliceInterpolationLib.interpolators import create
-from SliceInterpolationLib.interpolators.flow_refine import FlowRefineInterpolator
 from SliceInterpolationLib.networks import build
 from SliceInterpolationLib.networks.flow_refine import FlowRefine, cubic_weights
 from SliceInterpolationLib.stack import SliceStack
@@ -197,43 +196,6 @@ def test_model_names_cannot_leave_the_folder(model_copy):
     (folder / "card.json").write_text(json.dumps(card))
     with pytest.raises(InputError, match="cannot be a model name"):
         add_model(folder)
-
-
-class OutOfMemoryBeyond(FlowRefineInterpolator):
-    """Stands for a GPU with little memory: refuses areas above a limit until it is moved to the CPU."""
-
-    def __init__(self, network, limit, report):
-        super().__init__(network, "small-gpu", "cpu", report)
-        self.limit, self.moved = limit, False
-        self.device = torch.device("meta")  # not "cpu", so that the fallback takes place
-
-    def move_to(self, device):
-        self.device, self.moved = torch.device(device), True
-        self.network.to(device)
-
-    def predict(self, slices, stack, t, with_uncertainty):
-        if not self.moved and slices.shape[-1] * slices.shape[-2] > self.limit:
-            raise torch.cuda.OutOfMemoryError("out of memory")
-        return super().predict(slices, stack, t, with_uncertainty)
-
-    def _run_tiled(self, slices, stack, t, with_uncertainty):
-        real, self.device = self.device, torch.device("cpu")
-        try:
-            return super()._run_tiled(slices, stack, t, with_uncertainty)
-        finally:
-            self.device = self.device if self.moved else real
-
-
-@pytest.mark.parametrize(("limit", "words"), [(250 * 250, "tiles of 1"), (100, "with the CPU")])
-def test_out_of_memory_retries_smaller_then_on_the_cpu(limit, words):
-    stack = SliceStack(moving_ellipse(4, size=420, shift=2), 5.0, (0.5, 0.5))
-    said = []
-    small = OutOfMemoryBeyond(find_model().load(), limit, said.append)
-    (made,) = small.synthesize(stack, [1.5])
-    (whole,) = create("default").synthesize(stack, [1.5])
-    assert any(words in text for text in said)
-    tissue = whole > -500
-    assert np.abs(made - whole)[tissue].mean() < 1.0
 
 
 def test_uncertainty_is_larger_where_more_changes():

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
 
+from ..networks.sliding_window import Apply, SlidingWindow, smallest_side, whole
 from ..stack import SliceStack
-from .base import Interpolator, SliceWise, split_positions
+from .base import Interpolator, split_positions
 
-_SMALLEST_TILE = 128
-_TILE_OVERLAP = 48  # px beyond a tile that are predicted and thrown away
-_BODY_MARGIN = 24  # px around the body that a network still sees
+_BODY_MARGIN = 32
+"""Pixels around the body that are predicted too. What lies beyond would change its skin by at most 0.5 HU."""
 
 
 class OnDevice(Interpolator):
@@ -21,6 +24,10 @@ class OnDevice(Interpolator):
 
     device: as `choose_device` returns it. network: moved there and set to predict.
     """
+
+    reach: int | None = None
+    """Pixels of a slice around it that a predicted pixel depends on, the radius of the receptive field. None: on the
+    whole slice, which is then neither cropped to the body nor cut into windows."""
 
     def __init__(
         self,
@@ -38,102 +45,140 @@ class OnDevice(Interpolator):
         if self.network is not None:
             self.network.to(self.device)
 
-    def _retreat(self, size: int, smallest: int, pieces: str) -> int | None:
-        """After the GPU's memory has ended: half the size of the pieces, or None and on the CPU.
+    def box(self, stack: SliceStack) -> tuple[slice, slice] | None:
+        """Rows and columns worth predicting: the body of the stack with a margin, or all; None where all is air."""
+        if stack.body is None:
+            return None
+        box, multiple = [], getattr(self.network, "multiple", 2)  # of flow, which works at half resolution
+        for along, size in zip(stack.body, stack.slices.shape[1:]):
+            if self.reach is None:
+                along = slice(0, size)
+            # Strided layers see the same pixels together as in the whole slice.
+            first = max(along.start - _BODY_MARGIN, 0) // multiple * multiple
+            last = -(-(along.stop + _BODY_MARGIN) // multiple) * multiple
+            box.append(slice(first, min(last, size)))
+        return tuple(box)
 
-        size: of the pieces so far; smallest: the least worth trying; pieces: what to call them ("tiles of {}
+    def _retreat(self, size: int, smallest: int, pieces: str) -> int | None:
+        """After the GPU's memory has ended: a smaller size of the pieces, or None and on the CPU.
+
+        size: of the pieces so far; smallest: the least worth trying; pieces: what to call them ("windows of {}
         pixels").
         """
         torch.cuda.empty_cache()
-        if size // 2 >= smallest:
-            self.report(f"The GPU is out of memory; going on with {pieces.format(size // 2)}.")
-            return size // 2
+        if size > smallest:
+            smaller = max(size // 2, smallest)
+            self.report(f"The GPU is out of memory; going on with {pieces.format(smaller)}.")
+            return smaller
         self.move_to("cpu")
         self.report("The GPU is out of memory even for small pieces; going on with the CPU.")
         return None
 
 
-def body_box(stack: SliceStack) -> tuple[slice, slice] | None:
-    """Rows and columns worth predicting: the body of the stack with a margin; None where all is air."""
-    if stack.body is None:
-        return None
-    return tuple(slice(max(s.start - _BODY_MARGIN, 0), s.stop + _BODY_MARGIN) for s in stack.body)
+@dataclass
+class Gap:
+    """Two neighboring slices and what all positions between them share; one is held at a time.
 
-
-class OnDeviceSliceWise(OnDevice, SliceWise):
-    """Base: predicts from four neighboring slices in HU on a device, smaller or elsewhere when memory ends.
-
-    Where only air surrounds the body the slice is interpolated linearly, which saves half of the work on a
-    usual head CT and changes no tissue.
+    images: (4, rows, columns) float32 in HU, the two before and the two after the gap; the nearer one is repeated
+    where the stack ends. prepared: what `OnDeviceSliceWise.prepare` made of them on the device.
     """
 
-    local = True
-    """False where a pixel depends on the whole slice: it is then neither cropped to the body nor tiled."""
-    tile: int | None = None
-    """Side of the tiles in pixels; None: the whole slice at once."""
+    stack: SliceStack
+    images: np.ndarray
+    prepared: Any = None
+
+    @classmethod
+    def after(cls, stack: SliceStack, before: int) -> Gap:
+        """The gap between the slices `before` and `before` + 1."""
+        return cls(stack, np.stack([stack.hu(number) for number in range(before - 1, before + 3)]))
+
+
+class OnDeviceSliceWise(OnDevice):
+    """Base: predicts from the four slices around a gap, in HU on a device, in windows or elsewhere when memory ends.
+
+    Where only air surrounds the body the slice is interpolated linearly, if the method is local: this saves half of
+    the work on a usual head CT.
+    """
+
+    window: int | None = None
+    """Side of the windows in pixels into which a slice is cut; None: none."""
+
+    def prepare(self, slices: torch.Tensor, stack: SliceStack, box: tuple[slice, slice]) -> Any:
+        """What all positions in a gap need, computed once; whole slices (1, 4, H, W) in HU on the device come in."""
+        return slices[(..., *box)]
 
     def predict(
-        self, slices: torch.Tensor, stack: SliceStack, t: float, with_uncertainty: bool
+        self, prepared: Any, stack: SliceStack, t: float, with_uncertainty: bool
     ) -> tuple[torch.Tensor, ...]:
-        """Slices (1, 4, H, W) in HU on the device -> (prediction,) or (prediction, SD), each (1, 1, H, W)."""
+        """The slice at t within the box, as (prediction,) or (prediction, SD), each (1, 1, h, w) in HU."""
         raise NotImplementedError
 
-    def between(self, stack: SliceStack, before: int, t: float) -> np.ndarray:
-        """See `SliceWise.between`."""
-        return self._between(stack, before, t, with_uncertainty=False)[0]
+    def synthesize(self, stack: SliceStack, positions: Sequence[float]) -> Iterator[np.ndarray]:
+        """Predict the slices at `positions` in order; what two positions in one gap share is computed once."""
+        for image, _ in self._stream(stack, positions, with_uncertainty=False):
+            yield image
 
     def synthesize_with_uncertainty(
         self, stack: SliceStack, positions: Sequence[float]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """See `Interpolator.synthesize_with_uncertainty`."""
+        """As `synthesize`, with the predicted error SD of each slice, zero for the slices of the stack."""
         if not self.has_uncertainty:
             yield from super().synthesize_with_uncertainty(stack, positions)
-        for before, t in split_positions(stack, positions):
-            if t == 0:
-                image = stack.image(before).copy()
-                yield image, np.zeros_like(image)
-            else:
-                yield self._between(stack, before, t, with_uncertainty=True)
+        yield from self._stream(stack, positions, with_uncertainty=True)
 
-    def _between(self, stack: SliceStack, before: int, t: float, with_uncertainty: bool):
-        images = np.stack([stack.hu(number) for number in range(before - 1, before + 3)])
-        out = images[1] + np.float32(t) * (images[2] - images[1])
-        outputs = [out, np.abs(images[2] - images[1]) * 0.5] if with_uncertainty else [out]
-        box = body_box(stack)
+    def _stream(
+        self, stack: SliceStack, positions: Sequence[float], with_uncertainty: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for before, places in groupby(split_positions(stack, positions), key=itemgetter(0)):
+            gap = None
+            for _, t in places:
+                if t == 0:
+                    image = stack.image(before).copy()
+                    yield image, np.zeros_like(image) if with_uncertainty else None
+                    continue
+                gap = gap or Gap.after(stack, before)
+                yield self._between(gap, t, with_uncertainty)
+
+    def _between(self, gap: Gap, t: float, with_uncertainty: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """The slice at the fraction t of a gap and its error SD or None, in the units of the stack."""
+        stack, (_, before, after, _) = gap.stack, gap.images
+        difference = after - before
+        image = before + np.float32(t) * difference
+        sd = np.abs(difference) * np.float32(0.5) if with_uncertainty else None
+        box = self.box(stack)
         if box is not None:
-            box = box if self.local else (slice(None), slice(None))
-            slices = torch.from_numpy(np.ascontiguousarray(images[(slice(None), *box)]))[None]
-            with torch.inference_mode():
-                predicted = self._run(slices, stack, t, with_uncertainty)
-            for whole, part in zip(outputs, predicted):
+            predicted = self._run(gap, box, t, with_uncertainty)
+            for whole, part in zip((image, sd), predicted):
                 whole[box] = part[0, 0].cpu().numpy()
-        outputs[0] = stack.from_hu(outputs[0])
-        if with_uncertainty:
-            outputs[1] = outputs[1] / np.float32(stack.hu_gain)
-        return tuple(outputs)
+        return stack.from_hu(image), None if sd is None else sd / np.float32(stack.hu_gain)
 
-    def _run(self, slices: torch.Tensor, stack: SliceStack, t: float, with_uncertainty: bool):
-        """Predict on the device; when its memory ends in smaller tiles, in the end on the CPU."""
+    def _run(
+        self, gap: Gap, box: tuple[slice, slice], t: float, with_uncertainty: bool
+    ) -> tuple[torch.Tensor, ...]:
+        """Predict on the device; when its memory ends in smaller windows, in the end on the CPU."""
         while True:
             try:
-                return self._run_tiled(slices, stack, t, with_uncertainty)
+                return self._attempt(gap, box, t, with_uncertainty)
             except torch.cuda.OutOfMemoryError:
                 if self.device.type == "cpu":
                     raise
-                size = self.tile or max(slices.shape[-2:])
-                smallest = _SMALLEST_TILE if self.local else size
-                self.tile = self._retreat(size, smallest, "tiles of {} pixels")
+                gap.prepared = None
+                size = self.window or max(along.stop - along.start for along in box)
+                smallest = size if self.network is None or self.reach is None else smallest_side(self.reach)
+                self.window = self._retreat(size, smallest, "windows of {} pixels")
 
-    def _run_tiled(self, slices: torch.Tensor, stack: SliceStack, t: float, with_uncertainty: bool):
-        if self.tile is None:
-            return self.predict(slices.to(self.device), stack, t, with_uncertainty)
-        height, width = slices.shape[-2:]
-        outputs = [torch.empty(1, 1, height, width) for _ in range(2 if with_uncertainty else 1)]
-        for top in range(0, height, self.tile):
-            for left in range(0, width, self.tile):
-                y0, x0 = max(top - _TILE_OVERLAP, 0), max(left - _TILE_OVERLAP, 0)
-                y1, x1 = top + self.tile, left + self.tile
-                part = slices[..., y0 : y1 + _TILE_OVERLAP, x0 : x1 + _TILE_OVERLAP].to(self.device)
-                for whole, tile in zip(outputs, self.predict(part, stack, t, with_uncertainty)):
-                    whole[..., top:y1, left:x1] = tile[..., top - y0 : y1 - y0, left - x0 : x1 - x0].cpu()
-        return outputs
+    def _attempt(
+        self, gap: Gap, box: tuple[slice, slice], t: float, with_uncertainty: bool
+    ) -> tuple[torch.Tensor, ...]:
+        with torch.inference_mode():
+            if gap.prepared is None:
+                slices = torch.from_numpy(gap.images)[None].to(self.device)
+                gap.prepared = self.prepare(slices, gap.stack, box)
+            return self.predict(gap.prepared, gap.stack, t, with_uncertainty)
+
+    @property
+    def _apply(self) -> Apply:
+        """How the network is applied to slices: at once, or in windows."""
+        if self.window is None or self.reach is None:
+            return whole
+        return SlidingWindow(self.window, self.reach, self.network.multiple)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -25,20 +25,18 @@ class PairInterpolator(OnDeviceSliceWise):
         report: Callable[[str], None] | None = None,
     ):
         super().__init__(device, report, network)
-        self.name, self.local = name, network.local
+        self.name, self.reach = name, network.reach
         self._told = False
 
-    def between(self, stack: SliceStack, before: int, t: float) -> np.ndarray:
-        """See `SliceWise.between`. Raises InputError for a position that the network does not know."""
+    def predict(
+        self, slices: torch.Tensor, stack: SliceStack, t: float, with_uncertainty: bool
+    ) -> tuple[torch.Tensor, ...]:
+        """The network's slice at t. Raises InputError for a position or a size that the network does not know."""
         if self.network.middle_only and t != 0.5:
             raise InputError(
                 f"'{self.name}' predicts only the slice halfway between two others: only factor 2 "
                 "(or powers of two by repeated use)."
             )
-        return super().between(stack, before, t)
-
-    def predict(self, slices, stack, t, with_uncertainty):
-        """See `OnDeviceSliceWise.predict`."""
         # Without HU a brain window means nothing; the percentiles of the volume stand in for it.
         window = window_of(self.network.intensity if stack.is_hu else "unit", stack.percentiles)
         if not self._told:
@@ -50,7 +48,7 @@ class PairInterpolator(OnDeviceSliceWise):
             )
         before, after = slices[:, 1:2], slices[:, 2:3]
         try:
-            values = self.network(window.encode(slices[:, 1:3]), t)
+            values = self.network(window.encode(slices[:, 1:3]), t, self._apply)
         except ValueError as error:
             raise InputError(f"'{self.name}' cannot be used here: {error}.") from error
         linear = torch.lerp(before, after, t)

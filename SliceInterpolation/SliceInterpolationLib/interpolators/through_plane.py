@@ -21,7 +21,7 @@ from ..intensity import WINDOWS
 from ..networks.two_views import dense_length
 from ..stack import SliceStack
 from .base import split_positions
-from .on_device import OnDevice, body_box
+from .on_device import OnDevice
 
 _LARGEST_FACTOR = 32
 
@@ -30,7 +30,7 @@ class ThroughPlaneInterpolator(OnDevice):
     """Base: positions on a regular grid between the slices, computed for the whole stack at once.
 
     Intensities beyond the network's window (metal) are continued by linear interpolation, and where only air
-    surrounds the body it is linear altogether.
+    surrounds the body it is linear altogether, if the method is local.
     """
 
     buffer_type: type = np.float32
@@ -45,7 +45,7 @@ class ThroughPlaneInterpolator(OnDevice):
         report: Callable[[str], None] | None = None,
     ):
         super().__init__(device, report, network)
-        self.name = name
+        self.name, self.reach = name, network.reach
         self.window = WINDOWS[network.intensity]
 
     def run(
@@ -58,7 +58,7 @@ class ThroughPlaneInterpolator(OnDevice):
         """See `Interpolator.synthesize`. InputError for positions that no whole factor gives."""
         places = list(split_positions(stack, positions))
         factor = common_factor([t for _, t in places])
-        box = body_box(stack)
+        box = self.box(stack)
         dense, number, image = enumerate(self._dense(stack, factor, box)), -1, None
         for before, t in places:
             if t == 0:

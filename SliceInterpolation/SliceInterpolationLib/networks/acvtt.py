@@ -282,6 +282,8 @@ class Acvtt(nn.Module):
 
     paper = PAPER
     intensity = "(hu+1024)/4095"
+    reach = None
+    """Everything: an image attends to all of the reference slices."""
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .lucas_kanade import warp
+from .sliding_window import Apply, whole
 
 
 class PairNetwork(nn.Module):
@@ -30,13 +31,17 @@ class PairNetwork(nn.Module):
     multiple = 1
     """What the sides are padded to a multiple of."""
     minimum_side = 8
-    local = True
-    """False where a pixel depends on the whole slice, so that a part of it is predicted differently."""
+    reach: int | None = None
+    """Pixels around it that a predicted pixel depends on, the radius of the receptive field; None where it depends on
+    the whole slice (means, attention, flow), so that a part of a slice is predicted differently."""
 
-    def forward(self, pair: torch.Tensor, t: float | torch.Tensor = 0.5) -> torch.Tensor:
+    def forward(
+        self, pair: torch.Tensor, t: float | torch.Tensor = 0.5, apply: Apply = whole
+    ) -> torch.Tensor:
         """Predict the slice at fraction t of the way from the first input to the second.
 
         pair: (B, 2, H, W) in the network's intensity domain; t: a number or a tensor (B,), in [0, 1].
+        apply: how the network proper is applied to the padded slices, in windows where memory is short.
         Returns (B, 1, H, W). Raises ValueError for other shapes, too small sides, or a t that the network
         does not know.
         """
@@ -51,7 +56,8 @@ class PairNetwork(nn.Module):
         t = self._position(pair, t)
         padded, (top, left) = pad_to_multiple(pair, self.multiple)
         height, width = pair.shape[-2:]
-        return self.predict(padded, t)[..., top : top + height, left : left + width]
+        (out,) = apply(lambda part: (self.predict(part, t),), padded)
+        return out[..., top : top + height, left : left + width]
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """The network proper: (B, 2, H, W) with sides that are multiples of `multiple`, and t (B,)."""

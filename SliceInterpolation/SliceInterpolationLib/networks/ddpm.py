@@ -121,7 +121,7 @@ class DDPM(PairNetwork):
     paper = "arXiv:2605.16476"
     intensity = "unit"
     multiple = 16
-    local = False  # Attention and group norm see the whole slice.
+    # No reach: attention and group norm see the whole slice.
 
     def __init__(
         self,

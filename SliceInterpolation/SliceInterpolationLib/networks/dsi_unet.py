@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .blocks import PairNetwork
+from .sliding_window import Apply, whole
 
 STAGES = (
     # block, repeats, stride, expansion, channels (EfficientNetV2 paper, Table 4)
@@ -182,7 +183,7 @@ class DSIUNet(PairNetwork):
     paper = "arXiv:2606.09953"
     intensity = "brain-window"
     multiple = 32
-    local = False  # Squeeze and excite averages over the whole slice.
+    # No reach: squeeze and excite averages over the whole slice.
 
     def __init__(self, norm: str = "batch", residual: bool = False, inference: str = "whole") -> None:
         super().__init__()
@@ -201,12 +202,17 @@ class DSIUNet(PairNetwork):
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
-    def forward(self, pair: torch.Tensor, t: float | torch.Tensor = 0.5) -> torch.Tensor:
-        """See `PairNetwork.forward`."""
-        whole = super().forward
+    def forward(
+        self, pair: torch.Tensor, t: float | torch.Tensor = 0.5, apply: Apply = whole
+    ) -> torch.Tensor:
+        """Predict the middle slice of a pair (B, 2, H, W), whole or as the paper's composite; (B, 1, H, W).
+
+        Raises ValueError as `PairNetwork.forward` does, and for a composite of slices other than 512x512.
+        """
+        forward = super().forward
         if self.inference == "composite" and not self.training:
-            return composite(lambda crop: whole(crop, t), pair)
-        return whole(pair, t)
+            return composite(lambda crop: forward(crop, t, apply), pair)
+        return forward(pair, t, apply)
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         *skips, x = self.encoder(pair)

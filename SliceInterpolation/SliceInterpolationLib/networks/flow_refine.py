@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .lucas_kanade import full_flow, symmetric_flow, warp
+from .lucas_kanade import Box, full_flow, symmetric_flow, warp
+from .sliding_window import Apply, whole
 
 _LOWEST_LOG_SD, _HIGHEST_LOG_SD = -1.0, 6.5  # 0.4 to 665 HU
 
@@ -66,6 +67,10 @@ class FlowRefine(nn.Module):
     paper = "SliceInterpolation, this project"
     intensity = "hu"
     conditions = ("gap_mm", "pixel_mm", "thickness_ratio", "t")
+    multiple = 8
+    """What the sides are padded to a multiple of."""
+    reach = 88
+    """Pixels around it that the network sees of a slice, given the flow; the flow itself depends on whole slices."""
 
     def __init__(
         self,
@@ -110,42 +115,69 @@ class FlowRefine(nn.Module):
         t: torch.Tensor,
         thickness_mm: torch.Tensor | None = None,
         with_uncertainty: bool = False,
+        half_flow: torch.Tensor | None = None,
+        apply: Apply = whole,
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Predict the slice at position t between the two middle slices.
 
         slices: (B, 4, H, W) in HU: two before, two after (repeat the nearer one where the stack ends).
         gap_mm: distance of the two middle slices, (B,); pixel_mm: pixel spacing, (B,); t in (0, 1), (B,);
         thickness_mm: slice thickness, (B,), 0 or None where unknown.
+        half_flow: as `prior` returns it, where it is known already. apply: how the convolutions are applied, in
+        windows where memory is short; warping and mixing always work on whole slices.
         Returns (B, 1, H, W) in HU; with_uncertainty also its predicted error SD in HU, (B, 1, H, W).
         """
         size = slices.shape[-2:]
-        slices = _pad_to_multiple(slices, 8)
-        features, half_flow = self._features(slices, gap_mm, pixel_mm, t, thickness_mm)
-        out = self._compose(slices, half_flow, self.correct(features), t)[..., : size[0], : size[1]]
+        half_flow = self.prior(slices) if half_flow is None else half_flow
+        slices = _pad_to_multiple(slices, self.multiple)
+        geometry = self._geometry(gap_mm, pixel_mm, t, thickness_mm)
+
+        def decide(images: torch.Tensor, flow: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            features = self._features(images, flow, geometry)
+            # Detached: the error estimate must never bend the prediction that it describes.
+            more = (self.log_sd(features.detach()),) if with_uncertainty else ()
+            return (self.correct(features), *more)
+
+        correction, *log_sd = apply(decide, self._observe(slices, half_flow, t), half_flow)
+        out = self._compose(slices, half_flow, correction, t)[..., : size[0], : size[1]]
         if not with_uncertainty:
             return out
-        # Detached: the error estimate must never bend the prediction that it describes.
-        log_sd = F.pixel_shuffle(self.log_sd(features.detach()), 2)[..., : size[0], : size[1]]
+        log_sd = F.pixel_shuffle(log_sd[0], 2)[..., : size[0], : size[1]]
         return out, (log_sd + 2.0).clamp(_LOWEST_LOG_SD, _HIGHEST_LOG_SD).exp()
 
-    def _features(self, slices, gap_mm, pixel_mm, t, thickness_mm):
-        before, after = slices[:, 1:2], slices[:, 2:3]
+    def prior(self, slices: torch.Tensor, box: Box | None = None) -> torch.Tensor:
+        """The flow that the network starts from: half of the displacement between the two middle slices.
+
+        slices: as of `forward`. box: the rows and columns that `forward` will see of them, from multiples of 8 on;
+        by default all. Returns (B, 2, h, w) in pixels of the half-resolution grid of what `forward` will see, padded
+        to a multiple of 8. It is the same for every position between the slices.
+        """
+        slices = _pad_to_multiple(slices, self.multiple)
+        if box is None:
+            box = tuple(slice(0, size) for size in slices.shape[-2:])
+        box = tuple(slice(along.start, -(-along.stop // self.multiple) * self.multiple) for along in box)
         if self.flow_prior:
-            half_flow = symmetric_flow(before, after)
-        else:
-            half_flow = slices.new_zeros(len(slices), 2, slices.shape[-2] // 2, slices.shape[-1] // 2)
-        aligned = torch.cat(self._align(before, after, half_flow, half_flow, t), dim=1)
+            return symmetric_flow(slices[:, 1:2], slices[:, 2:3], box=box)
+        return slices.new_zeros(len(slices), 2, *((along.stop - along.start) // 2 for along in box))
+
+    def _observe(self, slices: torch.Tensor, half_flow: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """What the convolutions see besides the flow: (B, images, H, W)."""
+        aligned = torch.cat(self._align(slices[:, 1:2], slices[:, 2:3], half_flow, half_flow, t), dim=1)
         seen = slices if self.context == 4 else slices[:, 1:3]
         window = brain_window(torch.cat((seen, aligned), dim=1))
         logs = signed_log(torch.cat((seen, aligned), dim=1))
-        images = torch.cat((window, logs, (logs[:, -1:] - logs[:, -2:-1]).abs()), dim=1)
-        geometry = self._geometry(gap_mm, pixel_mm, t, thickness_mm)
+        return torch.cat((window, logs, (logs[:, -1:] - logs[:, -2:-1]).abs()), dim=1)
+
+    def _features(
+        self, images: torch.Tensor, half_flow: torch.Tensor, geometry: torch.Tensor
+    ) -> torch.Tensor:
+        """Features at half resolution, (B, widths[0], H / 2, W / 2)."""
         fine = self.encode1(self._enter(images, half_flow / 8.0) + self.condition(geometry)[:, :, None, None])
         middle = self.encode2(self.down1(F.leaky_relu(fine, 0.1)))
         coarse = self.bottom(self.down2(F.leaky_relu(middle, 0.1)))
         middle = self.decode2(middle + _double(_pointwise(self.up2, coarse)))
         fine = self.decode1(fine + _double(_pointwise(self.up1, middle)))
-        return F.leaky_relu(fine, 0.1), half_flow
+        return F.leaky_relu(fine, 0.1)
 
     def _enter(self, images: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
         """enter(cat(pixel_unshuffle(images, 2), flow)), the images by one strided 6x6 convolution.

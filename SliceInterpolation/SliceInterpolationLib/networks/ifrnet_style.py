@@ -50,6 +50,7 @@ class IFRNetStyle(PairNetwork):
     intensity = "brain-window"
     middle_only = False
     multiple = 16
+    # No reach: the mean of the whole slice is subtracted, and the flow reaches any distance.
 
     def __init__(self, channels: Sequence[int] = (24, 36, 54, 72)) -> None:
         super().__init__()

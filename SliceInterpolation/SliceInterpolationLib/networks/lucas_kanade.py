@@ -18,6 +18,9 @@ SOFT_TISSUE = (-100.0, 200.0)
 BONE = (200.0, 1500.0)
 """HU range added at half weight, so that the tables and the diploe of the skull are matched as well."""
 
+Box = tuple[slice, slice]
+"""Rows and columns."""
+
 _COARSEST_SIDE = 8
 _WINDOW_SIGMA = 2.0  # px, the neighborhood over which one displacement is fitted
 _FLOW_SIGMA = 1.5  # px, smoothing of the field after each update
@@ -42,22 +45,27 @@ def warp(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def symmetric_flow(before: torch.Tensor, after: torch.Tensor, iterations: int = 3) -> torch.Tensor:
+def symmetric_flow(
+    before: torch.Tensor, after: torch.Tensor, iterations: int = 3, box: Box | None = None
+) -> torch.Tensor:
     """Half of the displacement between two slices, at half resolution.
 
     before, after: (B, 1, H, W) in HU, any H and W from 2 on.
+    box: rows and columns, in pixels, where the flow is wanted; they begin at even ones. The coarse levels, which find
+    large displacements, see the whole slices all the same; the finest, which takes most of the time, only the box.
     Returns m: (B, 2, ceil(H/2), ceil(W/2)) in pixels of the HALF-resolution grid, channel 0 along x, with
-    before(x - m) ~ after(x + m). `full_flow` brings it to the full grid.
+    before(x - m) ~ after(x + m); of the box alone where there is one. `full_flow` brings it to the full grid.
     """
     with torch.no_grad():
-        pyramid = _pyramid(_normalize(torch.cat((before, after), dim=1)))
-        flow = torch.zeros_like(pyramid[-1])
-        for pair in reversed(pyramid):
-            if flow.shape != pair.shape:
-                flow = full_flow(flow, pair.shape[-2:])
-            for _ in range(iterations):
-                flow = _iterate(pair, flow)
-    return flow
+        finest, *coarser = _pyramid(_normalize(torch.cat((before, after), dim=1)))
+        flow = torch.zeros_like((coarser or [finest])[-1])
+        for pair in reversed(coarser):
+            flow = _refine(pair, flow, iterations)
+        if box is None:
+            return _refine(finest, flow, iterations)
+        rows, columns = (slice(along.start // 2, -(-along.stop // 2)) for along in box)
+        flow = _resized(flow, finest.shape[-2:])
+        return _refine(finest[..., rows, columns], flow[..., rows, columns], iterations)
 
 
 def full_flow(half_flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -88,6 +96,18 @@ def _halve(image: torch.Tensor) -> torch.Tensor:
     # Strided views add up several times faster on a CPU than avg_pool2d.
     rows = image[..., 0::2, :] + image[..., 1::2, :]
     return (rows[..., 0::2] + rows[..., 1::2]) * 0.25
+
+
+def _refine(pair: torch.Tensor, flow: torch.Tensor, iterations: int) -> torch.Tensor:
+    """The flow of one level of the pyramid, from that of the level before."""
+    flow = _resized(flow, pair.shape[-2:])
+    for _ in range(iterations):
+        flow = _iterate(pair, flow)
+    return flow
+
+
+def _resized(flow: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    return flow if flow.shape[-2:] == size else full_flow(flow, size)
 
 
 def _iterate(pair: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:

@@ -42,6 +42,7 @@ class MSICNN(PairNetwork):
         self.blocks = nn.Sequential(*(block(channels) for _ in range(blocks)))
         self.exit = nn.Conv2d(channels, 1, 3, padding=1)
         self.global_skip = global_skip
+        self.reach = 2 + blocks * (1 if one_conv_blocks else 2)  # a pixel a convolution
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         output = self.exit(self.blocks(self.entry(pair)))

@@ -32,6 +32,7 @@ class MSIGANPlusGenerator(PairNetwork):
         self.attention = nn.Conv2d(channels, 1, 1)
         self.fusion = nn.Conv2d(channels, channels, 3, padding=1)
         self.exit = nn.Conv2d(channels, 1, 3, padding=1)
+        self.reach = 3 + 2 * blocks  # a pixel a convolution
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         entry = self.entry(pair)

@@ -25,6 +25,7 @@ class MSIUNet(PairNetwork):
     paper = "arXiv:2605.16476"
     intensity = "unit"
     multiple = 4
+    reach = 24
 
     def __init__(self, channels: int = 64) -> None:
         super().__init__()

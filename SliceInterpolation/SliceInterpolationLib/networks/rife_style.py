@@ -102,6 +102,7 @@ class RIFEStyle(PairNetwork):
     intensity = "brain-window"
     middle_only = False
     multiple = 16
+    # No reach: the flow's coarsest features come from afar, and the flow reaches any distance.
 
     def __init__(self, widths: Sequence[int] = (96, 64, 48), context: int = 8) -> None:
         super().__init__()

@@ -50,6 +50,7 @@ class ResidualDenseNetwork(nn.Module):
         self.fusion = nn.Sequential(
             nn.Conv2d(blocks * features, features, 1), nn.Conv2d(features, features, 3, padding=1)
         )
+        self.reach = 3 + blocks * layers  # a pixel a convolution
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, channels, H, W) -> (B, features, H, W)."""
@@ -185,6 +186,8 @@ class Saint(nn.Module):
         super().__init__()
         self.ami = SaintAMI(**(ami or {}))
         self.rfn = SaintRFN(**(rfn or {})) if fuse else None
+        # Pixels around it that a predicted one depends on: the last convolution of each network adds one.
+        self.reach = sum(part.rdn.reach + 1 for part in (self.ami, self.rfn) if part is not None)
 
     def volume(self, **options) -> SaintVolume:
         """Both stages over a whole stack; options as in `SaintVolume`."""

@@ -30,7 +30,7 @@ class TorchScript(PairNetwork):
     """
 
     paper = "arXiv:2011.06294 (RIFE), arXiv:2202.04901 (FILM)"
-    local = False
+    # No reach: nobody knows what the script looks at.
 
     def __init__(
         self,
