@@ -12,7 +12,7 @@ import SimpleITK as sitk
 import torch
 
 from SliceInterpolationLib import Volume, catalogue, interpolate, read_volume
-from SliceInterpolationLib.cli import BAD_INPUT, DONE, main
+from SliceInterpolationLib.cli import main
 from SliceInterpolationLib.errors import Cancelled, InputError
 from SliceInterpolationLib.intensity import WINDOWS, Window, window_of
 from SliceInterpolationLib.interpolators import NETWORKS, create
@@ -26,6 +26,7 @@ from SliceInterpolationLib.interpolators.through_plane import (
 from SliceInterpolationLib.networks import ARCHITECTURES, build
 from SliceInterpolationLib.networks.dsi_unet import DSIUNet, composite
 from SliceInterpolationLib.networks.torchscript import TorchScript
+from SliceInterpolationLib.process import BAD_INPUT, DONE
 from SliceInterpolationLib.reports.trust import trust
 from SliceInterpolationLib.stack import SliceStack
 from SliceInterpolationLib.weights import sha256, write_weights
@@ -490,13 +491,13 @@ def test_saint_adapter_is_its_volume():
 def test_air_around_the_body_costs_no_work():
     network, sizes = build("saint", **CONFIGS["saint"]), []
     network.ami.register_forward_pre_hook(lambda module, inputs: sizes.append(tuple(inputs[0].shape)))
-    slices = np.full((3, 80, 96), -1000, np.float32)
-    slices[:, 40:48, 50:60] = brain(slices=3, side=16).slices[:, :8, :10]
+    slices = np.full((3, 110, 120), -1000, np.float32)
+    slices[:, 48:56, 56:66] = brain(slices=3, side=16).slices[:, :8, :10]
     whole, half = SliceStack(slices, 5.0, (0.5, 0.5)), np.full_like(slices, -1010)
     (result,) = SaintInterpolator(network, "saint").synthesize(whole, [1.5])
-    assert {size[-1] for size in sizes} == {8 + 64, 10 + 64}
+    assert {size[-1] for size in sizes} == {8 + 80, 10 + 80}
     assert (result[:8] == -1000).all()
-    assert (result[40:48, 50:60] != -1000).any()
+    assert (result[48:56, 56:66] != -1000).any()
     half[1] = -990
     (result,) = SaintInterpolator(network, "saint").synthesize(SliceStack(half, 5.0, (0.5, 0.5)), [0.5])
     assert (result == -1000).all()
