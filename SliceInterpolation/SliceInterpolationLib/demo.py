@@ -99,9 +99,10 @@ def _demonstrate(
         with outputs.file(folder / "measurements.csv") as table:
             write_csv(table, measured, (*COLUMNS, "error_percent"))
         lines += ["", f"Hematoma, true volume {truth_ml:.2f} mL", measure_table(measured)]
+    remarks = [*result.remarks, *(["The segment was measured on the denoised result."] if measured else [])]
     page = study_page(
         volume, result.volume, title="Slice interpolation demo", trust=report, noise=noise, noise_rows=along,
-        measurements=measured, remarks=result.remarks, position=position,
+        measurements=measured, remarks=remarks, position=position,
     )  # fmt: skip
     outputs.text(folder / "report.html", page)
     return lines, report.verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
 import signal
@@ -239,6 +240,9 @@ def test_demo_on_the_phantom(tmp_path, capsys):
     rows = list(csv.DictReader((folder / "measurements.csv").open()))
     assert all(abs(float(row["error_percent"])) < 6 for row in rows)
     assert "Hematoma, true volume 30.00 mL" in captured.err
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert report["verdict"] in html.unescape(page)
+    assert "measured on the denoised result" in page
 
 
 def test_demo_on_a_scan(scan, tmp_path, capsys):
