@@ -101,10 +101,24 @@ def _parser() -> argparse.ArgumentParser:
     command = add("measure", _measure, "measure segments on the scan and on its result")
     add_input(command)
     command.add_argument(
-        "--segmentation", required=True, metavar="FILE", help="labelmap on the grid of INPUT"
+        "--segmentation",
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="labelmap on the grid of INPUT; several where segments overlap",
     )
     command.add_argument("--result", metavar="FILE", help="INPUT interpolated")
+    command.add_argument(
+        "--denoised", metavar="FILE", help="INPUT interpolated and denoised: the HU range is applied to it"
+    )
     command.add_argument("--output", metavar="CSV")
+    command.add_argument(
+        "--masks-dir", metavar="DIR", help="write the segments on the grid of RESULT, numbered by labelmap"
+    )
+    command.add_argument(
+        "--edited-dir", metavar="DIR", help="take these from an earlier --masks-dir, corrected by hand"
+    )
+    command.add_argument("--margin", type=_number, default=3.0, metavar="MM", help="around the segment")
     command.add_argument(
         "--range", nargs=2, type=_number, default=(40.0, 100.0), metavar=("LOW", "HIGH"), help="HU"
     )
@@ -274,20 +288,43 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
     low, high = options.range
     if low > high:
         raise InputError(f"The range goes from low to high, not from {low:g} to {high:g}.")
-    with Outputs(
-        options.input, options.segmentation, options.result, hold_cancel=process.hold_cancel
-    ) as outputs:
+    if options.margin < 0:
+        raise InputError(f"The margin around a segment cannot be negative, as {options.margin:g} mm is.")
+    if not options.result and (options.denoised or options.masks_dir or options.edited_dir):
+        raise InputError(
+            "--denoised, --masks-dir and --edited-dir need the interpolated volume: --result FILE."
+        )
+    sources = [options.input, *options.segmentation, options.result, options.denoised, options.edited_dir]
+    with Outputs(*sources, hold_cancel=process.hold_cancel) as outputs:
         outputs.check(options.output)
+        folder = outputs.check_folder(options.masks_dir) if options.masks_dir else None
         volume, remarks = read_volume(options.input, options.series)
-        labels = read_segmentation(options.segmentation, volume)
         result, more = read_volume(options.result) if options.result else (None, [])
-        for remark in [*remarks, *more]:
+        quiet, others = read_volume(options.denoised) if options.denoised else (None, [])
+        for remark in [*remarks, *more, *others]:
             reporter.message(remark)
-        rows = measure(volume, labels, result, (low, high))
+        if folder:
+            outputs.folder(folder)
+        rows: list[dict[str, Any]] = []
+        count = len(options.segmentation)
+        reporter("measure", 0, count)
+        for number, path in enumerate(options.segmentation, start=1):
+            edited = {
+                kind: read_segmentation(Path(options.edited_dir, f"{kind}-{number}.nrrd"), result)
+                for kind in ("carried", "renewed")
+                if options.edited_dir and Path(options.edited_dir, f"{kind}-{number}.nrrd").is_file()
+            }
+            labels = read_segmentation(path, volume)
+            measured = measure(volume, labels, result, (low, high), options.margin, quiet=quiet, **edited)
+            rows += [{**row, "labelmap": number} if count > 1 else row for row in measured.rows]
+            if folder:
+                outputs.volume(measured.carried, folder / f"carried-{number}.nrrd")
+                outputs.volume(measured.renewed, folder / f"renewed-{number}.nrrd")
+            reporter("measure", number, count)
         reporter.answer(measure_table(rows))
         if options.output:
             with outputs.file(options.output) as table:
-                write_csv(table, rows, COLUMNS)
+                write_csv(table, rows, (*COLUMNS, "labelmap") if count > 1 else COLUMNS)
     reporter.result([str(path) for path in outputs.paths], rows=rows)
 
 

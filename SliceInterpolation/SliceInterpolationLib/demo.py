@@ -93,7 +93,7 @@ def _demonstrate(
     if labels is not None:
         mask = Volume(labels, volume.spacing, volume.origin, slice_axis="k", units="label")
         outputs.volume(mask, folder / "hematoma.nrrd", compress=True)
-        measured = measure(volume, labels, denoised.volume)
+        measured = measure(volume, labels, denoised.volume).rows
         for row in measured:
             row["error_percent"] = 100 * (row["volume_ml"] / truth_ml - 1)
         with outputs.file(folder / "measurements.csv") as table:

@@ -119,6 +119,7 @@ def main(folder: Path) -> None:
     camera.open("measure")
     ui.segmentSelector.setCurrentNode(hematoma)
     ui.measureButton.click()
+    camera.spin(lambda: not panel.logic.running)
     camera.take("measure")
     camera.open("interpolate")
     _chooseOutput(panel, "denoised")

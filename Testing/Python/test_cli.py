@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,46 @@ def test_compare_noise_trust_measure(scan, phantom, tmp_path, capsys):
     rows = list(csv.DictReader(table.open()))
     assert [row["grid"].split(",")[0] for row in rows] == ["acquired", "interpolated", "interpolated"]
     assert float(rows[0]["volume_ml"]) == pytest.approx(30, rel=0.1)
+
+
+def test_overlapping_and_edited_segments_are_measured(scan, phantom, tmp_path, capsys):
+    out, quiet = tmp_path / "out.nrrd", tmp_path / "quiet.nrrd"
+    assert run("interpolate", scan, out, "--method", "linear") == 0
+    assert run("interpolate", scan, quiet, "--method", "linear", "--output-mode", "denoised") == 0
+    half = phantom.mask.copy()
+    half[:, :, : half.shape[2] // 3] = 0
+    for name, mask in (("whole", phantom.mask), ("half", half)):
+        labels = Volume(mask, phantom.spacing, phantom.origin, slice_axis="k", units="label")
+        write_volume(labels, tmp_path / f"{name}.nrrd")
+    command = [
+        "measure",
+        scan,
+        "--segmentation",
+        tmp_path / "whole.nrrd",
+        tmp_path / "half.nrrd",
+        "--result",
+        out,
+    ]
+    command += ["--denoised", quiet, "--margin", "2", "--progress", "json"]
+    capsys.readouterr()
+    assert run(*command, "--masks-dir", tmp_path / "masks", "--output", tmp_path / "m.csv") == 0
+    rows = lines(capsys)[-1]["rows"]
+    assert [row["labelmap"] for row in rows] == [1, 1, 1, 2, 2, 2]
+    assert rows[2]["grid"] == "interpolated, 40 to 100 HU within 2 mm, denoised"
+    assert len(list(csv.DictReader((tmp_path / "m.csv").open()))) == 6
+    carried, _ = read_volume(tmp_path / "masks" / "carried-1.nrrd")
+    assert (carried.array > 0).sum() == rows[1]["voxels"]
+    edited = replace(
+        carried, array=np.where(np.arange(carried.array.shape[0])[:, None, None] < 20, carried.array, 0)
+    )
+    write_volume(edited, tmp_path / "masks" / "carried-1.nrrd")
+    capsys.readouterr()
+    assert run(*command, "--edited-dir", tmp_path / "masks") == 0
+    again = lines(capsys)[-1]["rows"]
+    assert again[1]["voxels"] == (edited.array > 0).sum() < rows[1]["voxels"]
+    assert [row["voxels"] for row in again[2:]] == [row["voxels"] for row in rows[2:]]
+    assert run("measure", scan, "--segmentation", tmp_path / "half.nrrd", "--masks-dir", tmp_path / "x") == 2
+    assert run(*command, "--margin", "-1") == 2
 
 
 def test_models_command(capsys):

@@ -233,9 +233,14 @@ def test_a_mask_under_another_transform(core, scan, segmentation, phantom, volum
     np.testing.assert_array_equal(moved[2:], (phantom.mask > 0)[:-2])
 
 
+def measured(*arguments, **options):
+    """The rows of a measurement, through the process."""
+    return measurement.measurementJob(*arguments, **options).start().wait().result["rows"]
+
+
 def test_measurement_on_the_acquired_grid(core, scan, segmentation, volume, phantom):  # noqa: F811
-    (row,) = measurement.measureSegments(scan, segmentation)
-    (expected,) = measure(volume, phantom.mask)
+    (row,) = measured(scan, segmentation)
+    (expected,) = measure(volume, phantom.mask).rows
     assert tuple(row) == COLUMNS
     assert row["segment"] == "hematoma"
     for key in COLUMNS[2:]:
@@ -245,8 +250,8 @@ def test_measurement_on_the_acquired_grid(core, scan, segmentation, volume, phan
 
 def test_measurement_on_the_result_grid(core, scan, segmentation, volume, phantom, tmp_path):  # noqa: F811
     result = nodes.nodeFromVolume(interpolate(volume, factor=2, method="linear").volume, "scan x2", scan)
-    rows = measurement.measureSegments(scan, segmentation, resultNode=result)
-    expected = measure(volume, phantom.mask, nodes.volumeFromNode(result))
+    rows = measured(scan, segmentation, resultNode=result)
+    expected = measure(volume, phantom.mask, nodes.volumeFromNode(result)).rows
     assert [row["grid"] for row in rows] == [row["grid"] for row in expected]
     for row, other in zip(rows, expected):
         for key in COLUMNS[2:]:
@@ -275,8 +280,8 @@ def test_other_slice_axes(core, volume, phantom):  # noqa: F811
     node = segments.newSegmentation("Segmentation", scan)
     segments.addSegment(node, "hematoma", phantom.mask.transpose(2, 1, 0) > 0, scan)
     result = nodes.nodeFromVolume(interpolate(turned, factor=2, method="linear").volume, "turned x2", scan)
-    rows = measurement.measureSegments(scan, node, resultNode=result)
-    straight = measure(volume, phantom.mask, interpolate(volume, factor=2, method="linear").volume)
+    rows = measured(scan, node, resultNode=result)
+    straight = measure(volume, phantom.mask, interpolate(volume, factor=2, method="linear").volume).rows
     for row, other in zip(rows, straight):
         for key in ("volume_ml", "surface_volume_ml", "mean_hu", "abc2_ml", "c_mm"):
             assert row[key] == pytest.approx(other[key], rel=1e-6), (row["grid"], key)
@@ -288,16 +293,16 @@ def test_threshold_on_the_denoised_volume(core, scan, segmentation, volume):  # 
     quiet = nodes.nodeFromVolume(
         replace(quietVolume, array=np.zeros_like(quietVolume.array)), "denoised", scan
     )
-    rows = measurement.measureSegments(scan, segmentation, resultNode=result, denoisedNode=quiet)
+    rows = measured(scan, segmentation, resultNode=result, denoisedNode=quiet)
     assert rows[2]["grid"].endswith("3 mm, denoised")
     assert rows[2]["volume_ml"] == 0  # nothing of 40 to 100 HU there
-    with pytest.raises(InputError, match="not on the grid"):
-        measurement.measureSegments(scan, segmentation, resultNode=result, denoisedNode=scan)
+    with pytest.raises(InputError, match="grid of the result"):
+        measured(scan, segmentation, resultNode=result, denoisedNode=scan)
 
 
 def test_segments_on_the_result_can_be_edited(core, scan, segmentation, volume):  # noqa: F811
     result = nodes.nodeFromVolume(interpolate(volume, factor=2, method="linear").volume, "scan x2", scan)
-    original = measurement.measureSegments(scan, segmentation, resultNode=result)
+    original = measured(scan, segmentation, resultNode=result)
     carried = measurement.carriedSegmentation(segmentation)
     names = [carried.GetSegmentation().GetNthSegment(number).GetName() for number in range(2)]
     assert names == ["hematoma (carried over)", "hematoma (re-thresholded)"]
@@ -306,10 +311,10 @@ def test_segments_on_the_result_can_be_edited(core, scan, segmentation, volume):
     assert mask.sum() == original[1]["voxels"]
     mask[: mask.shape[0] // 2] = False
     segments.setSegmentMask(carried, segmentId, mask, result)
-    edited = measurement.measureSegments(scan, segmentation, resultNode=result, keepEdits=True)
+    edited = measured(scan, segmentation, resultNode=result, keepEdits=True)
     assert measurement.carriedSegmentation(segmentation) is carried
     assert edited[1]["voxels"] == mask.sum() < original[1]["voxels"]
-    again = measurement.measureSegments(scan, segmentation, resultNode=result)
+    again = measured(scan, segmentation, resultNode=result)
     assert again[1]["voxels"] == original[1]["voxels"]
     assert core.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
 
@@ -322,14 +327,14 @@ def test_segments_of_one_name_are_told_apart(core, scan, volume, phantom):  # no
     half[:, : half.shape[1] // 2] = False
     segments.addSegment(node, "hematoma", half, scan)
     result = nodes.nodeFromVolume(interpolate(volume, factor=2, method="linear").volume, "scan x2", scan)
-    rows = measurement.measureSegments(scan, node, resultNode=result)
+    rows = measured(scan, node, resultNode=result)
     assert len(rows) == 6
     assert rows[4]["voxels"] < rows[1]["voxels"]
     assert measurement.carriedSegmentation(node).GetSegmentation().GetNumberOfSegments() == 4
 
 
 def test_segments_of_a_result_under_a_transform(core, scan, segmentation, volume):  # noqa: F811
-    plain = measurement.measureSegments(scan, segmentation)[0]
+    plain = measured(scan, segmentation)[0]
     transform = core.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     matrix = vtk.vtkMatrix4x4()
     matrix.SetElement(0, 3, 50)
@@ -337,7 +342,7 @@ def test_segments_of_a_result_under_a_transform(core, scan, segmentation, volume
     for node in (scan, segmentation):
         node.SetAndObserveTransformNodeID(transform.GetID())
     result = nodes.nodeFromVolume(interpolate(volume, factor=2, method="linear").volume, "scan x2", scan)
-    rows = measurement.measureSegments(scan, segmentation, resultNode=result)
+    rows = measured(scan, segmentation, resultNode=result)
     assert rows[0]["voxels"] == plain["voxels"]
     assert measurement.carriedSegmentation(segmentation).GetTransformNodeID() == transform.GetID()
     assert rows[1]["volume_ml"] == pytest.approx(plain["volume_ml"], rel=0.1)
@@ -345,15 +350,15 @@ def test_segments_of_a_result_under_a_transform(core, scan, segmentation, volume
 
 def test_measurement_refusals(core, scan, segmentation, volume):  # noqa: F811
     with pytest.raises(InputError, match="Choose a segmentation"):
-        measurement.measureSegments(scan, None)
+        measured(scan, None)
     empty = segments.newSegmentation("Empty", scan)
     with pytest.raises(InputError, match="has no segments"):
-        measurement.measureSegments(scan, empty)
+        measured(scan, empty)
     segments.addSegment(empty, "nothing", np.zeros(volume.array.shape, bool), scan)
     with pytest.raises(InputError, match="empty"):
-        measurement.measureSegments(scan, empty)
+        measured(scan, empty)
     foreign = nodes.nodeFromVolume(
         Volume(volume.array[:7], volume.spacing, volume.origin, slice_axis="k"), "foreign"
     )
     with pytest.raises(InputError, match="does not belong"):
-        measurement.measureSegments(scan, segmentation, resultNode=foreign)
+        measured(scan, segmentation, resultNode=foreign)

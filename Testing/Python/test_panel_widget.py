@@ -478,8 +478,20 @@ def test_measurement_and_its_table(panel, tmp_path, monkeypatch):
     assert "range is empty" in panel.ui.measureButton.toolTip
     panel._parameterNode.huLow = 40.0
     panel.ui.measureButton.click()
+    assert panel.ui.measureButton.text == "Cancel"
+    panel.ui.measureButton.click()
+    assert panel.logic.job.state == "cancelled"
+    panel.ui.measureButton.click()
+    finish(panel)
     assert "acquired" in panel.ui.measureLabel.text
     assert "mL" in panel.ui.measureLabel.text
+    target = hematoma.GetNodeReference("SliceInterpolation.CarriedOver")
+    visible = [
+        target.GetDisplayNode().GetSegmentVisibility(one) for one in target.GetSegmentation().GetSegmentIDs()
+    ]
+    assert visible == [True, False]
+    panel.ui.renewedCheckBox.checked = True
+    assert all(map(target.GetDisplayNode().GetSegmentVisibility, target.GetSegmentation().GetSegmentIDs()))
     path = tmp_path / "hematoma.csv"
     dialog = sys.modules["qt"].QFileDialog
     monkeypatch.setattr(dialog, "getSaveFileName", staticmethod(lambda *arguments: str(path)))

@@ -208,7 +208,7 @@ def test_empty_segment_is_carried_empty():
 def test_phantom_hematoma_on_both_grids(phantom):
     volume = Volume(phantom.image, phantom.spacing, phantom.origin, units="HU", slice_thickness=5.0)
     result = interpolate(volume, output_mode="denoised").volume
-    rows = measure(volume, phantom.mask, result)
+    rows = measure(volume, phantom.mask, result).rows
     assert [row["segment"] for row in rows] == [1, 1, 1]
     for row in rows:
         assert row["volume_ml"] == pytest.approx(phantom.hematoma_ml, rel=0.12)

@@ -282,8 +282,9 @@ class SliceInterpolationSelfTests(ScriptedLoadableModuleTest):
         self.ui.segmentSelector.setCurrentNode(hematoma)
         slicer.app.processEvents()
         self.assertTrue(self.ui.measureButton.enabled, self.ui.measureButton.toolTip)
-        self.ui.measureButton.click()
-        measured = self.panel._shownNodes["measure"]
+        job = self.run_(self.ui.measureButton)
+        self.assertEqual(job.state, "done", job.message)
+        measured = job.result
         self.assertEqual(measured["table"].GetNumberOfRows(), 3)
         truth = float(scan.GetAttribute("HeadPhantom.HematomaMl"))
         self.assertLess(abs(measured["rows"][0]["volume_ml"] / truth - 1), 0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,40 +132,75 @@ def _surface(volume: Volume, mask: np.ndarray) -> tuple[float, float]:
     return enclosed / 1000.0, float(mesh_surface_area(vertices, faces))
 
 
+@dataclass
+class Measurement:
+    """Rows of figures (see `COLUMNS`), one a segment and grid, and the segments on the grid of the result.
+
+    carried: carried over by their shape; renewed: thresholded anew; labelmaps, None without a result.
+    """
+
+    rows: list[dict[str, Any]]
+    carried: Volume | None = None
+    renewed: Volume | None = None
+
+
 def measure(
     volume: Volume,
     labels: np.ndarray,
     result: Volume | None = None,
     hu_range: tuple[float, float] = HEMORRHAGE_HU,
-) -> list[dict[str, Any]]:
-    """One row a segment and grid: acquired; interpolated (carried over by shape); re-thresholded on the result.
+    margin_mm: float = MARGIN_MM,
+    *,
+    quiet: Volume | None = None,
+    carried: np.ndarray | None = None,
+    renewed: np.ndarray | None = None,
+) -> Measurement:
+    """Measure segments: as drawn on the acquired grid; carried over by shape; re-thresholded on the result.
 
     labels: (k, j, i) on the grid of `volume`. result: `volume` interpolated; the factor follows from the grids.
+    quiet: the result denoised, on which the HU range is applied; by default the result itself.
+    carried, renewed: labelmaps (k, j, i) on the grid of the result, corrected by hand, instead of making them.
     Differences are against the acquired grid. Raises InputError for an empty labelmap or a foreign result.
     """
     values = [int(v) for v in np.unique(labels) if v != 0]
     if not values:
         raise InputError("The segmentation is empty; draw the hematoma first.")
-    factor = None if result is None else result.refinement_of(volume)
-    # Equal spacings would let the result choose another slice axis for itself.
-    result = None if result is None else result.along(volume.slice_axis)
     stack = volume.as_slices(labels)
-    rows = []
+    found = {value: [("acquired", measure_segment(volume, stack == value))] for value in values}
+    if result is None:
+        return Measurement(_rows(found))
+    factor = result.refinement_of(volume)
+    # Equal spacings would let the result choose another slice axis for itself.
+    result = result.along(volume.slice_axis)
+    quiet_name = "" if quiet is None else ", denoised"
+    quiet = result if quiet is None else quiet.along(volume.slice_axis)
+    if not quiet.same_grid(result):
+        raise InputError("The denoised volume does not lie on the grid of the result; choose another.")
+    name = f"interpolated, {hu_range[0]:g} to {hu_range[1]:g} HU within {margin_mm:g} mm{quiet_name}"
+    maps = [np.zeros(result.array.shape, np.int32) if one is None else one for one in (carried, renewed)]
+    carried_stack, renewed_stack = (result.as_slices(one) for one in maps)
     for value in values:
-        mask = stack == value
-        acquired = measure_segment(volume, mask)
-        found = [("acquired", acquired)]
-        if result is not None:
-            carried = carry_over(mask, volume.pixel_spacing, factor)
-            found.append(("interpolated", measure_segment(result, carried)))
-            low, high = hu_range
-            name = f"interpolated, {low:g} to {high:g} HU within {MARGIN_MM:g} mm"
-            found.append((name, measure_segment(result, threshold_near(result, carried, hu_range))))
-        for grid, figures in found:
-            difference = figures["volume_ml"] - acquired["volume_ml"]
-            percent = 100 * difference / acquired["volume_ml"]
+        if carried is None:
+            carried_stack[carry_over(stack == value, volume.pixel_spacing, factor)] = value
+        near = carried_stack == value
+        if renewed is None:
+            renewed_stack[threshold_near(quiet, near, hu_range, margin_mm)] = value
+        found[value] += [
+            ("interpolated", measure_segment(result, near)),
+            (name, measure_segment(quiet, renewed_stack == value)),
+        ]
+    return Measurement(_rows(found), *(replace(result, array=one, units="label") for one in maps))
+
+
+def _rows(found: dict[int, list[tuple[str, dict[str, float]]]]) -> list[dict[str, Any]]:
+    """Figures by segment and grid as rows, with the differences against the first grid."""
+    rows = []
+    for value, grids in found.items():
+        acquired = grids[0][1]["volume_ml"]
+        for grid, figures in grids:
+            difference = figures["volume_ml"] - acquired
             rows.append({"segment": value, "grid": grid, **figures,
-                         "difference_ml": difference, "difference_percent": percent})  # fmt: skip
+                         "difference_ml": difference, "difference_percent": 100 * difference / acquired})  # fmt: skip
     return rows
 
 

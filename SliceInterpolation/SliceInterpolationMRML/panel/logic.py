@@ -284,13 +284,16 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         huRange=(40.0, 100.0),
         marginMm: float = 3.0,
         keepEdits: bool = False,
-    ) -> dict[str, Any]:
+        wait: bool = True,
+        onProgress: Callable[[dict], None] | None = None,
+        onFinished: Callable[[Any], None] | None = None,
+    ):
         """Measure segments on the acquired grid and, carried over by their shape, on the grid of the result.
 
         segmentIds: one ID or several; all segments by default. denoisedNode: the volume on which the HU range is
         applied within the margin; the result by default. keepEdits: measure the segments on the result grid as
         they are there, corrected by hand. The drawn segments stay as they are. Returns a dict: "rows" (one a
-        segment and grid), "table", "plot" and "summary".
+        segment and grid), "table", "plot" and "summary"; with wait=False the job.
 
         Example::
 
@@ -298,21 +301,32 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
             print(measured["summary"])
             logic.saveTable(measured["table"], "hematoma.csv")
         """
-        from ..figures.measurement import describe, measureSegments, showMeasurement
+        from ..figures.measurement import measurementJob
 
         if isinstance(segmentIds, str):
             segmentIds = [segmentIds]
-        rows = measureSegments(
-            inputNode,
-            segmentationNode,
-            segmentIds,
-            resultNode,
-            denoisedNode,
-            tuple(huRange),
-            marginMm,
-            keepEdits,
+        return self._start(
+            lambda: measurementJob(
+                inputNode,
+                segmentationNode,
+                segmentIds,
+                resultNode,
+                denoisedNode,
+                tuple(huRange),
+                marginMm,
+                keepEdits,
+                onProgress=onProgress,
+                onFinished=onFinished,
+            ),
+            Request(method="linear"),  # it predicts nothing
+            wait,
         )
-        return {"rows": rows, "summary": describe(rows), **showMeasurement(rows, inputNode)}
+
+    def showRenewed(self, segmentationNode, shown: bool) -> None:
+        """Show or hide the segments of a measurement that were thresholded anew, over those carried over."""
+        from ..figures.measurement import showRenewed
+
+        showRenewed(segmentationNode, shown)
 
     def saveTable(self, tableNode, path: str) -> None:
         """Write a table node as CSV."""

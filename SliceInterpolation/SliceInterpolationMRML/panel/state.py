@@ -74,9 +74,7 @@ def looks(choices: Choices) -> dict[str, Look]:
         "regionButton": _look(
             _noRegion(choices), _("Mean, SD and range of scan and maps in the region, as a table.")
         ),
-        "measureButton": _look(
-            _noSegment(choices), _("Measure the segment on the acquired and on the result grid.")
-        ),
+        "measureButton": _runLook(choices, "measure"),
         "exportButton": _look("" if measured else _("Measure first."), _("Save the table of measurements.")),
         "trustPlotButton": _plotLook(choices, "trust"),
         "noisePlotButton": _plotLook(choices, "noise"),
@@ -184,12 +182,21 @@ def _runLook(choices: Choices, kind: str) -> Look:
             _("Make noise maps"),
             _("Show what the method would remove as noise, slice by slice."),
         ),
+        "measure": (
+            _("Measure"),
+            _("Measure the segment on the acquired and on the result grid."),
+        ),
     }[kind]
     if choices.running == kind:
         return Look(_("End the run; nothing is changed."), True, _("Cancel"))
     if choices.running:
         return _look(runningElsewhere(), help_, text)
-    problem = applyProblem(choices) if kind == "interpolate" else _noInput(choices) or choices.noTorch
+    if kind == "interpolate":
+        problem = applyProblem(choices)
+    elif kind == "measure":
+        problem = _noSegment(choices)
+    else:
+        problem = _noInput(choices) or choices.noTorch
     return _look(problem, help_, text)
 
 
@@ -238,4 +245,5 @@ def _stages() -> dict[str, str]:
         "denoise-only": _("Denoising"),
         "trust": _("Predicting withheld slices"),
         "noise": _("Predicting slices for the noise maps"),
+        "measure": _("Measuring"),
     }

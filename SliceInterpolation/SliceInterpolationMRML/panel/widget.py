@@ -74,6 +74,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             (self.ui.samplePhantomButton, self.onSamplePhantomButton),
         ):
             button.connect("clicked(bool)", slot)
+        self.ui.renewedCheckBox.connect("toggled(bool)", self.onRenewedToggled)
         self.ui.slabSpinBox.connect("valueChanged(double)", self.onSlabChanged)
         for label in (self.ui.statusLabel, self.ui.verdictLabel, self.ui.noiseLabel, self.ui.measureLabel):
             _say(label, "")
@@ -336,6 +337,10 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         elif job.kind == "noise":
             _say(self.ui.noiseLabel, state.aboutScan(job.inputName, method, [job.result["summary"]]))
             self._shownNodes["noise"] = job.result["nodes"]
+        elif job.kind == "measure":
+            _say(self.ui.measureLabel, state.aboutScan(job.inputName, "", [job.result["summary"]]))
+            self._shownNodes["measure"] = job.result
+            self.ui.renewedCheckBox.checked = False
         elif stillChosen:
             _takeUp(node, job)
         _say(
@@ -373,10 +378,11 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             _say(self.ui.noiseLabel, _("The statistics are in a new table."))
 
     def onMeasureButton(self, checked: bool = False) -> None:
-        """Measure the segment."""
+        """Measure the segment, or cancel."""
         node, selector = self._parameterNode, self.ui.segmentSelector
-        with slicer.util.tryWithErrorDisplay(_("The segment cannot be measured."), waitCursor=True):
-            measured = self.logic.measure(
+        self._startOrCancel(
+            "measure",
+            lambda callbacks: self.logic.measure(
                 node.inputVolume,
                 selector.currentNode(),
                 selector.currentSegmentID(),
@@ -385,10 +391,13 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
                 huRange=(node.huLow, node.huHigh),
                 marginMm=node.marginMm,
                 keepEdits=node.keepEdits,
-            )
-            self._shownNodes["measure"] = measured
-            _say(self.ui.measureLabel, state.aboutScan(node.inputVolume.GetName(), "", [measured["summary"]]))
-        self._updatePanel()
+                **callbacks,
+            ),
+        )
+
+    def onRenewedToggled(self, shown: bool) -> None:
+        """Show or hide the segment that was thresholded anew."""
+        self.logic.showRenewed(self.ui.segmentSelector.currentNode(), shown)
 
     def onExportButton(self, checked: bool = False) -> None:
         """Save the measurements as CSV."""

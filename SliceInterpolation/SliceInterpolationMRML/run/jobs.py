@@ -32,8 +32,9 @@ class Job:
     kind: a name for the panel. request: what was asked for; it and `inputNode` stay what they were at the start,
     whatever is chosen in the panel meanwhile. arguments: the command, in which "{input}" and "{folder}" stand for the
     exchange file of the input and the temporary folder. moreNodes: further volumes by the word that stands for their
-    file. collect: gets the job, the folder and the outcome, puts the result into the scene and returns it. onProgress
-    gets each dict of progress, onFinished this job when it is over.
+    file. prepare: puts further files into the folder, which it gets, before the process starts. collect: gets the job,
+    the folder and the outcome, puts the result into the scene and returns it. onProgress gets each dict of progress,
+    onFinished this job when it is over.
 
     Afterwards: `state` ("done", "refused", "failed" or "cancelled"), `message` for the user, `remarks`, `result`.
     """
@@ -48,6 +49,7 @@ class Job:
         onProgress: Callable[[dict[str, Any]], None] | None = None,
         onFinished: Callable[[Job], None] | None = None,
         moreNodes: dict[str, Any] | None = None,
+        prepare: Callable[[Path], None] | None = None,
     ):
         if inputNode is None:
             raise InputError(_("Choose an input volume first."))
@@ -57,7 +59,7 @@ class Job:
         self.seconds = 0.0
         self._inputId, self.inputName = inputNode.GetID(), inputNode.GetName()
         self._moreIds = {word: node.GetID() for word, node in (moreNodes or {}).items()}
-        self._arguments, self._collect = arguments, collect
+        self._arguments, self._prepare, self._collect = arguments, prepare, collect
         self._onFinished = onFinished
         self._timer = None
         self._scene, self._tag = None, None
@@ -75,6 +77,8 @@ class Job:
             for word, nodeId in {"input": self._inputId, **self._moreIds}.items():
                 words[word] = str(self._run.folder / f"{word}.nrrd")
                 write_volume(volumeFromNode(slicer.mrmlScene.GetNodeByID(nodeId)), words[word])
+            if self._prepare is not None:
+                self._prepare(self._run.folder)
             self._observeScene()
             self._run.start([argument.format_map(words) for argument in self._arguments])
         except Exception:
