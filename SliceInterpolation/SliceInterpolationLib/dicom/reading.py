@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
+from ..itk import itk_name
 from ..volume import ACQUIRED, UNKNOWN, Volume
 
 _STEP_TOLERANCE = 0.02  # of the slice distance: what rounding in headers may do, and no more
@@ -33,7 +34,7 @@ def read_dicom_folder(folder: Path, series: str | None = None) -> tuple[list[Vol
     column of the direction. Returns the volumes (foot to head) and remarks about jumps and what was left out.
     Raises InputError for an empty folder, several series, slices that do not belong together.
     """
-    identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(itk_name(folder))
     if not identifiers:
         raise InputError(
             f"The folder '{folder.name}' holds no DICOM images; choose the folder of one series."
@@ -47,7 +48,7 @@ def read_dicom_folder(folder: Path, series: str | None = None) -> tuple[list[Vol
         raise InputError(
             f"The folder '{folder.name}' holds no series {series}; it has {', '.join(identifiers)}."
         )
-    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series or identifiers[0])
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(itk_name(folder), series or identifiers[0])
     slices = [_read_header(file) for file in files]
     _check_consistent(slices)
     normal = np.cross(*slices[0].rows_columns)
@@ -76,7 +77,7 @@ def read_dicom_folder(folder: Path, series: str | None = None) -> tuple[list[Vol
 
 def _read_header(file: str) -> _Slice:
     reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
+    reader.SetFileName(itk_name(file))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -177,7 +178,7 @@ def _read_run(slices: list[_Slice]) -> Volume:
 def _read_pixels(file: str) -> np.ndarray:
     """(rows, columns) of one file, rescaled to HU."""
     try:
-        image = sitk.ReadImage(file)
+        image = sitk.ReadImage(itk_name(file))
     except RuntimeError as error:
         raise InputError(f"'{Path(file).name}' is damaged; export the series again.") from error
     return sitk.GetArrayFromImage(image).reshape(image.GetSize()[1::-1])

@@ -1,8 +1,7 @@
-"""The file formats: their suffixes, what all of them must hold, and what can be said of their errors."""
+"""The file formats: their suffixes, and what all of them must hold."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from ..errors import InputError
@@ -34,12 +33,3 @@ def scalar_shape(sizes: list[int], path: Path) -> tuple[int, int, int]:
     if len(sizes) < 3:
         raise InputError(f"'{path.name}' is a single slice; at least 2 slices of a stack are needed.")
     return sizes[2], sizes[1], sizes[0]
-
-
-def last_sentence(error: Exception) -> str:
-    """What an error of ITK says is wrong, without the lines of addresses before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    sentence = lines[-1] if lines else ""
-    if not sentence or sentence.startswith("Reason:"):  # that of the operating system, of another moment
-        return "its reader refuses it and gives no reason; convert it to .nrrd"
-    return re.sub(r"^(ITK ERROR: \w+\(\w+\): |\[nrrd\] \w+: |sitk::ERROR: )", "", sentence).rstrip(".!")

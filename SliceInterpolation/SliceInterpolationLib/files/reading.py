@@ -11,9 +11,10 @@ import SimpleITK as sitk
 
 from ..dicom import read_dicom_folder
 from ..errors import InputError
+from ..itk import itk_name, last_sentence
 from ..volume import UNKNOWN, Volume
 from .entries import HEADER_PREFIX, VOXEL_HASH, attributes_from, letters_for, voxel_hash
-from .formats import SUFFIXES, last_sentence, scalar_shape, suffix_of
+from .formats import SUFFIXES, scalar_shape, suffix_of
 from .headers import TextHeader, read_header
 from .metaimage import joined
 from .nifti import read_nifti
@@ -131,7 +132,7 @@ def _read_image(path: Path, header: TextHeader, remarks: list[str]) -> sitk.Imag
     check_data(path, header)
     reader, expected = sitk.ImageFileReader(), 0
     try:
-        reader.SetFileName(str(path))
+        reader.SetFileName(itk_name(path))
         reader.ReadImageInformation()
         shape = scalar_shape(reader.GetSize(), path)
         count, kinds = reader.GetNumberOfComponents(), header.fields.get("kinds", "")
