@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 bad input or arguments, 3 cancelled (see `proces
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -189,8 +190,13 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
     with Outputs(options.input, hold_cancel=process.hold_cancel) as outputs:
         outputs.check_volume(options.output, options.uncertainty)
         volumes, remarks = read_volumes(options.input, options.series)
-        for volume in volumes:
-            check_writable(options.output, volume)
+        runs = [f"-run{number}" if len(volumes) > 1 else "" for number in range(1, len(volumes) + 1)]
+        targets = [
+            [_numbered(path, run) for path in (options.output, options.uncertainty) if path] for run in runs
+        ]
+        outputs.check_volume(*itertools.chain(*targets))
+        for path in itertools.chain(*targets):
+            check_writable(path, volumes[0])
         results = []
         for volume in volumes:
             for remark in remarks:
@@ -201,11 +207,9 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
                 reporter.message(remark)
             reporter.message(_summary(volume, result.volume))
             results.append(result)
-        for number, result in enumerate(results, start=1):
-            run = f"-run{number}" if len(results) > 1 else ""
-            outputs.volume(result.volume, _numbered(options.output, run), options.compress)
-            if result.uncertainty is not None:
-                outputs.volume(result.uncertainty, _numbered(options.uncertainty, run), options.compress)
+        for result, paths in zip(results, targets):
+            for made, path in zip((result.volume, result.uncertainty), paths):
+                outputs.volume(made, path, options.compress)
     reporter.result([str(path) for path in outputs.paths], provenance=[r.volume.provenance for r in results])
 
 
@@ -233,8 +237,10 @@ def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
         raise InputError(f"The window needs a width above 0, not {window[1]:g}.")
     with Outputs(options.input, options.result, hold_cancel=process.hold_cancel) as outputs:
         outputs.check(options.output)
-        original, _ = read_volume(options.input)
-        result, _ = read_volume(options.result)
+        original, remarks = read_volume(options.input)
+        result, more = read_volume(options.result)
+        for remark in [*remarks, *more]:
+            reporter.message(remark)
         result.refinement_of(original)
         with outputs.file(options.output) as picture:
             compare_picture([("original", original), ("result", result)], picture, window)
@@ -243,11 +249,11 @@ def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
 
 def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
     from .files import Outputs, read_volume
-    from .reports.noise import analyze_noise, noise_before_and_after, write_noise_report
+    from .reports.noise import NOISE_FILES, analyze_noise, noise_before_and_after, write_noise_report
 
     request = Request.from_options(options)
     with Outputs(options.input, options.result, hold_cancel=process.hold_cancel) as outputs:
-        folder = outputs.check_folder(options.output_dir)
+        folder = outputs.check_folder(options.output_dir, NOISE_FILES)
         volume, remarks = read_volume(options.input, options.series)
         result, more = read_volume(options.result) if options.result else (None, [])
         if result is not None:

@@ -14,6 +14,7 @@ from .phantom import phantom_volume
 from .progress import Reporter
 from .reports.measure import COLUMNS, measure, measure_table
 from .reports.noise import (
+    NOISE_FILES,
     analyze_noise,
     noise_alternation,
     noise_before_and_after,
@@ -26,6 +27,11 @@ from .reports.tables import write_csv
 from .reports.trust import trust, trust_table
 from .volume import Volume
 
+_FILES = (
+    "original.nrrd", "interpolated.nrrd", "denoised.nrrd", "uncertainty.nrrd", "compare.png", "trust.json",
+    "report.html", "hematoma.nrrd", "measurements.csv", *(f"noise/{name}" for name in NOISE_FILES),
+)  # fmt: skip
+
 
 def run_demo(folder: Path, scan: str | None, device: str, reporter: Reporter) -> None:
     """Interpolate the phantom, or `scan`, and write volumes, pictures, reports and tables into `folder`.
@@ -34,7 +40,7 @@ def run_demo(folder: Path, scan: str | None, device: str, reporter: Reporter) ->
     report.html and, for the phantom, hematoma.nrrd and measurements.csv, all or nothing; prints the tables.
     """
     with Outputs(scan, hold_cancel=process.hold_cancel) as outputs:
-        lines, verdict = _demonstrate(outputs, outputs.check_folder(folder), scan, device, reporter)
+        lines, verdict = _demonstrate(outputs, outputs.check_folder(folder, _FILES), scan, device, reporter)
     print("\n".join([*lines, "", "Written:"]), file=reporter.err)
     reporter.result([str(path) for path in outputs.paths], verdict=verdict)
 

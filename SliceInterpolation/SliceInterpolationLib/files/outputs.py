@@ -7,7 +7,7 @@ import os
 import tempfile
 import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -77,14 +77,15 @@ class Outputs:
                 check_writable(path)
         self.check(*paths)
 
-    def check_folder(self, path: str | Path) -> Path:
-        """Whether outputs may be written into a folder that is there, or can be made. Errors as of `check`."""
+    def check_folder(self, path: str | Path, names: Iterable[str] = ()) -> Path:
+        """Whether files of these names may be written into a folder that is there or can be made; errors as `check`."""
         path = Path(path)
         existing = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
         if not existing.is_dir():
             raise InputError(f"'{existing}' is not a folder; choose another.")
         with _explained(path):
             tempfile.TemporaryFile(dir=existing).close()
+        self.check(*(path / name for name in names if (path / name).exists()))
         return path
 
     def folder(self, path: str | Path) -> Path:

@@ -24,6 +24,11 @@ from .masks import tissue_mask
 from .metrics import noise_sd
 from .tables import figures_of, plain, write_csv
 
+NOISE_FILES = (
+    "residual.nrrd", "noise-sd.nrrd", "noise.csv", "before-and-after.csv", "noise.json", "noise.png",
+)  # fmt: skip
+"""What `write_noise_report` writes."""
+
 _MAP_MM = 5.0  # FWHM of the neighborhood that the noise-SD map describes
 _BLOB_HU, _BLOB_MM3 = 15.0, 50.0
 _PLAIN = ("method", "rows", "blobs", "remarks")
