@@ -22,7 +22,9 @@ _CHANCE = (4.0, 8.0)
 _LARGEST_MISFIT = 0.8
 """A slice may differ from its prediction by so much of what its neighbors differ from each other (as rms)."""
 
-Denoised = tuple[np.ndarray, str, "np.ndarray | float | None"]
+_ERROR_MM = 8.0  # FWHM of the neighborhood over which the error of a prediction is measured
+
+Denoised = tuple[np.ndarray, str, "np.ndarray | float"]
 """A slice, its provenance letter ("": as it was given) and its error SD."""
 
 
@@ -31,7 +33,7 @@ def denoised_slices(
     interpolator: Interpolator,
     strength: float,
     remarks: list[str],
-    sd_factor: float | None = None,
+    with_uncertainty: bool = False,
 ) -> Iterator[Denoised]:
     """The slices of the stack, denoised; the two ends come as acquired.
 
@@ -39,37 +41,33 @@ def denoised_slices(
     D = P + g (S - P) with the `structure_gain` g, and the result is S + strength (D - S). A slice that its neighbors
     do not explain as a whole comes as acquired, and the remarks name it.
 
-    sd_factor: what the predicted error SD is multiplied by (see `uncertainty`); None: no SD is wanted.
-    The SD of a denoised slice describes its difference from the slice without noise: with w = strength (1 - g), the
-    noise that is left is (1 - w) times that of S, and w times the error of P is added, whose square is the square of
-    the predicted SD, which the noise of S is part of, less that noise, at least the noise of P. Both are taken as
-    independent. The SD of a slice as acquired is 0: it was measured, not predicted.
+    with_uncertainty: also estimate the error SD of each slice; it describes the difference from the slice without
+    noise. With w = strength (1 - g) a denoised slice has (1 - w) times the noise of S and w times the error of P, taken
+    as independent. The noise of S is measured in the tissue; the squared error of P is the mean square of S - P over a
+    neighborhood less the noise of S, and at least the noise of P. The SD of a slice as acquired is 0: it was measured.
     Yields (rows, columns) float32, slices as acquired in their own type, and SDs as arrays of the same shape or 0.
     """
-    no_sd = None if sd_factor is None else 0.0
-    if sd_factor is None:
-        predictions = ((image, None) for image in interpolator.predict_withheld(stack))
-    else:
-        predictions = interpolator.predict_withheld_with_uncertainty(stack)
+    predictions = interpolator.predict_withheld(stack)
     unexplained = []
-    yield stack.slices[0], "", no_sd
+    yield stack.slices[0], "", 0.0
     for number in range(1, len(stack) - 1):
-        predicted, sd = next(predictions)
+        predicted = next(predictions)
         acquired = stack.image(number)
         residual = acquired - predicted
         tissue = tissue_mask(acquired, stack.pixel, stack.is_hu)
         if not tissue.any():  # nothing to tell noise from
-            yield stack.slices[number], "", no_sd
+            yield stack.slices[number], "", 0.0
             continue
         noise = smoothed_noise(acquired, residual, tissue, stack.pixel)
         if not _is_explained(stack, number, residual, noise, tissue):
             unexplained.append(str(number + 1))
-            yield stack.slices[number], "", no_sd
+            yield stack.slices[number], "", 0.0
             continue
         weight = np.float32(strength) * (1 - structure_gain(residual, noise, stack.pixel))
-        if sd is not None:
+        sd = 0.0
+        if with_uncertainty:
             own, others = (noise_sd(image, tissue) for image in (acquired, predicted))
-            error = np.maximum((sd * sd_factor) ** 2 - own**2, others**2)
+            error = np.maximum(_smoothed(residual**2, _ERROR_MM, stack.pixel) - own**2, others**2)
             sd = np.sqrt(((1 - weight) * own) ** 2 + weight**2 * error)
         yield acquired - weight * residual, DENOISED, sd
     if unexplained:
@@ -80,7 +78,7 @@ def denoised_slices(
             f"{which} kept as acquired, with the noise: the neighbors do not explain what is seen there (motion, an "
             "artifact, or anatomy that changes faster than the slices follow)."
         )
-    yield stack.slices[-1], "", no_sd
+    yield stack.slices[-1], "", 0.0
 
 
 def structure_gain(residual: np.ndarray, noise: float, pixel: tuple[float, float]) -> np.ndarray:

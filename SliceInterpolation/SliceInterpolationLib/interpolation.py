@@ -17,6 +17,7 @@ from .interpolators import Interpolator, create, model_of, needs_torch
 from .progress import Progress
 from .request import ISOTROPIC, Request
 from .stack import SliceStack
+from .uncertainty import calibrate
 from .volume import SYNTHESIZED, Volume
 
 _GAP_TOLERANCE = 1.5  # a gap this many times beyond the trained range is still bridged, with a warning
@@ -48,7 +49,9 @@ def interpolate(
     request, options: what is asked for; options are fields of `Request` and override those of `request`.
     Output modes: "interpolated"; "denoised" (the given slices are replaced by denoised ones, except the two ends);
     "denoise-only" (the same, without new slices).
-    uncertainty: also return the SD of the error, in the units of the volume, that the network predicts.
+    uncertainty: also return the SD of the error, in the units of the volume: what the network predicts, calibrated on
+    the scan itself (see `uncertainty`); of denoised slices against the slice without noise (see `denoising`); 0 of
+    slices as acquired.
     Raises InputError where the volume or an option does not fit; `force` overrides what it may. Raises Cancelled
     when `progress` does.
 
@@ -71,7 +74,7 @@ def interpolate(
     progress = progress or (lambda stage, done, total: None)
     interpolator.progress = progress
     out, errors, provenance = _interleave(
-        volume, interpolator, request, factor, uncertainty, progress, remarks
+        volume, interpolator, model, request, factor, uncertainty, progress, remarks
     )
     made = volume.refined(
         out, factor, provenance, history=(*volume.history, run_record(volume, request, factor, model, device))
@@ -155,6 +158,7 @@ def run_record(
 def _interleave(
     volume: Volume,
     interpolator: Interpolator,
+    model: Model | None,
     request: Request,
     factor: int,
     uncertainty: bool,
@@ -163,16 +167,23 @@ def _interleave(
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
     """Voxels of the result, of the error SD, and the provenance of its slices."""
     stack = SliceStack.of(volume)
+    calibration = None
+    if uncertainty and factor > 1:
+        calibration = calibrate(stack, volume.provenance, interpolator, model, progress)
     total = (volume.slice_count - 1) * factor + 1
     between = [number / factor for number in range(total) if number % factor]
-    if uncertainty:
-        new_slices = interpolator.synthesize_with_uncertainty(stack, between)
+    if calibration:
+        remarks.append(calibration.remark)
+        new_slices = (
+            (image, sd * np.float32(calibration.factor))
+            for image, sd in interpolator.synthesize_with_uncertainty(stack, between)
+        )
     else:
         new_slices = ((image, None) for image in interpolator.synthesize(stack, between))
     if request.output_mode == "interpolated":
         kept = ((image, "", 0.0) for image in stack.slices)
     else:
-        kept = denoised_slices(stack, interpolator, request.strength, remarks, 1.0 if uncertainty else None)
+        kept = denoised_slices(stack, interpolator, request.strength, remarks, uncertainty)
     out = volume.empty_refined(factor)
     errors = np.zeros(out.shape, dtype=np.float32) if uncertainty else None
     out_slices = volume.as_slices(out)

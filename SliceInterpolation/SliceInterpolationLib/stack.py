@@ -81,6 +81,23 @@ class SliceStack:
         return (hu - np.float32(self.hu_offset)) / np.float32(self.hu_gain)
 
 
+def inner_numbers(count: int, enough: int) -> list[int]:
+    """The slices of a stack of `count` that are worth withholding to see how well they are predicted.
+
+    Those with two of the kept slices on both sides, as almost all new slices have them; in a short stack, where these
+    are not `enough`, all but the two ends.
+    """
+    inner = list(range(3, count - 3))
+    return inner if len(inner) >= enough else list(range(1, count - 1))
+
+
+def evenly(numbers: list[int], count: int) -> list[int]:
+    """An even selection of `count` of the numbers, all where they are not more."""
+    if count >= len(numbers):
+        return numbers
+    return [numbers[int((place + 0.5) * len(numbers) / count)] for place in range(count)]
+
+
 def hu_mapping(volume: Volume) -> tuple[float, float]:
     """Gain and offset that bring voxel values to HU; (1, 0) for CT.
 

@@ -18,6 +18,9 @@ DEFAULT = "default"
 METHODS = ("nearest", "linear", "cubic", "bspline", "flow")
 """Methods without weights, see `interpolators`. A model cannot take one of these names, nor "default"."""
 
+CALIBRATION = ("between", "carry")
+"""Factors of the entry "uncertainty", see `Model.calibration`."""
+
 _LARGEST_CARD = 1 << 20
 _DEEPEST = 16
 _LARGEST_GAP_MM = 1000.0
@@ -119,6 +122,15 @@ def _is_range(value: Any) -> bool:
     return 0 < value[0] <= value[1] <= _LARGEST_GAP_MM
 
 
+def _is_calibration(value: Any) -> bool:
+    if not isinstance(value, dict) or not _is_digest(value.get("weights_sha256")):
+        return False
+    factors = [value.get(name) for name in CALIBRATION]
+    return all(
+        isinstance(one, (int, float)) and not isinstance(one, bool) and 0 < one <= 100 for one in factors
+    )
+
+
 _TEXT = (_is_text, "a text")
 _TABLE = ((lambda value: isinstance(value, dict)), "a table")
 _NEEDED = {
@@ -138,4 +150,5 @@ _OPTIONAL = {
     "limits": _TEXT,
     "training": _TABLE,
     "figures": _TABLE,
+    "uncertainty": (_is_calibration, f"a table with weights_sha256 and the factors {', '.join(CALIBRATION)}"),
 }

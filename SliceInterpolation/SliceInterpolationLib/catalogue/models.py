@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..weights import check_hash, check_script, load_strictly, read_script, read_shapes, read_weights, sha256
-from .card import CARD, DEFAULT, METHODS, WEIGHTS, read_card
+from .card import CALIBRATION, CARD, DEFAULT, METHODS, WEIGHTS, read_card
 from .consent import distrust, is_trusted, trust
 from .folders import bundled_folder, user_folder
 
@@ -51,6 +51,18 @@ class Model:
     def weights(self) -> Path:
         """The file with the weights, in the model's own folder."""
         return self.folder / self.card.get("weights", WEIGHTS)
+
+    @property
+    def calibration(self) -> dict[str, float] | None:
+        """What the error SD of this model must be multiplied by, measured on scans that it was not trained on.
+
+        between: of new slices; carry: of new slices over what it is across twice their gap, on one scan. None where
+        the card does not say it, or says it of other weights.
+        """
+        found = self.card.get("uncertainty")
+        if not found or found["weights_sha256"] != self.card["weights_sha256"]:
+            return None
+        return {name: float(found[name]) for name in CALIBRATION}
 
     @property
     def is_default(self) -> bool:

@@ -68,6 +68,11 @@ def foreground_mask(values: np.ndarray) -> np.ndarray:
     return ndimage.binary_erosion(_filled(_largest(bright)), iterations=_EROSION_PIXELS)
 
 
+def object_mask(values: np.ndarray, is_hu: bool) -> np.ndarray:
+    """The patient on one slice; of other modalities than CT the object."""
+    return body_mask(values) if is_hu else foreground_mask(values)
+
+
 def tissue_mask(values: np.ndarray, pixel: tuple[float, float], is_hu: bool) -> np.ndarray:
     """The brain where there is one, else the body; of other modalities the object."""
     if not is_hu:

@@ -19,7 +19,7 @@ from ..interpolation import as_requested, gap_warning
 from ..interpolators import create, model_of, needs_torch
 from ..progress import Progress
 from ..request import Request
-from ..stack import SliceStack, percentile_mapping
+from ..stack import SliceStack, evenly, inner_numbers, percentile_mapping
 from ..volume import Volume
 from .metrics import BRAIN_WINDOW, SliceTruth
 from .statistics import bootstrap_mean
@@ -41,7 +41,6 @@ DEFAULT_SLICES = 12
 """So many slices, evenly spread, tell as much as all within the interval, in a fraction of the time."""
 FEWEST_SLICES = 6
 """Of fewer slices no interval is worth its name, and no verdict is given."""
-_CONTEXT = 3  # an inner slice has two slices of the withheld stack on both sides
 _PERFECT_DB = 100.0  # what a prediction without any error counts as
 
 
@@ -234,27 +233,18 @@ def _without_torch(methods: tuple[str, ...], remarks: list[str]) -> tuple[str, .
 
 def slices_to_score(slice_count: int, slices: int | str = DEFAULT_SLICES) -> int:
     """How many slices a trust check of so many slices scores, at most: each method predicts each of them once."""
-    return len(_spread(_candidates(slice_count), slices))
-
-
-def _candidates(slice_count: int) -> list[int]:
-    """The slices worth scoring: with two of the kept slices on both sides, as almost all new slices have them."""
-    inner = list(range(_CONTEXT, slice_count - _CONTEXT))
-    return inner if len(inner) >= FEWEST_SLICES else list(range(1, slice_count - 1))
+    return len(_spread(inner_numbers(slice_count, FEWEST_SLICES), slices))
 
 
 def _spread(numbers: list[int], slices: int | str) -> list[int]:
-    """An even selection, the first and the last included."""
+    """As many of the numbers as are asked for."""
     if slices == ALL_SLICES:
         return numbers
     if not isinstance(slices, int) or isinstance(slices, bool) or slices < 1:
         raise InputError(
             f"The slices to score are a whole number from 1 on, or '{ALL_SLICES}', not '{slices}'."
         )
-    if slices >= len(numbers):
-        return numbers
-    places = (np.arange(slices) + 0.5) * len(numbers) / slices
-    return [numbers[int(place)] for place in places]
+    return evenly(numbers, slices)
 
 
 def _choose(
@@ -262,7 +252,7 @@ def _choose(
 ) -> list[int]:
     """The slices to score: an even selection of those that hold something in the window."""
     low, high = BRAIN_WINDOW
-    candidates, filled = _candidates(len(stack)), []
+    candidates, filled = inner_numbers(len(stack), FEWEST_SLICES), []
     for number in candidates:
         ends = stack.slices[number].min() * gain + offset, stack.slices[number].max() * gain + offset
         darkest, brightest = np.clip(ends, low, high)
@@ -273,7 +263,7 @@ def _choose(
             f"{len(candidates) - len(filled)} of {len(candidates)} slices hold nothing in the window that errors are "
             "counted in, and are left out."
         )
-    if filled and filled[0] < _CONTEXT:
+    if candidates[0] == 1:
         remarks.append(
             "The stack is short: slices near its ends, predicted from fewer neighbors, are counted as well."
         )

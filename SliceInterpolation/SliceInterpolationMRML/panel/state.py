@@ -244,6 +244,7 @@ def _stages() -> dict[str, str]:
         "denoised": _("Interpolating and denoising"),
         "denoise-only": _("Denoising"),
         "trust": _("Predicting withheld slices"),
+        "uncertainty": _("Checking the error estimate"),
         "noise": _("Predicting slices for the noise maps"),
         "measure": _("Measuring"),
     }
