@@ -43,7 +43,7 @@ def denoised_slices(
 
     with_uncertainty: also estimate the error SD of each slice; it describes the difference from the slice without
     noise. With w = strength (1 - g) a denoised slice has (1 - w) times the noise of S and w times the error of P, taken
-    as independent. The noise of S is measured in the tissue; the squared error of P is the mean square of S - P over a
+    as independent. The noise is measured in the tissue; the squared error of P is the mean square of S - P over a
     neighborhood less the noise of S, and at least the noise of P. The SD of a slice as acquired is 0: it was measured.
     Yields (rows, columns) float32, slices as acquired in their own type, and SDs as arrays of the same shape or 0.
     """
@@ -66,7 +66,9 @@ def denoised_slices(
         weight = np.float32(strength) * (1 - structure_gain(residual, noise, stack.pixel))
         sd = 0.0
         if with_uncertainty:
-            own, others = (noise_sd(image, tissue) for image in (acquired, predicted))
+            # Anatomy adds to what is seen of noise in a slice, but not in the residual, where it is gone.
+            left = noise_sd(residual, tissue)
+            own, others = (min(noise_sd(image, tissue), left) for image in (acquired, predicted))
             error = np.maximum(_smoothed(residual**2, _ERROR_MM, stack.pixel) - own**2, others**2)
             sd = np.sqrt(((1 - weight) * own) ** 2 + weight**2 * error)
         yield acquired - weight * residual, DENOISED, sd
