@@ -44,6 +44,9 @@ def test_interpolate(scan, tmp_path, capsys):
     assert said[-1]["stage"] == "result"
     assert said[-1]["paths"] == [str(out), str(tmp_path / "sd.nrrd")]
     steps = [line for line in said if line["done"] is not None]
+    checked = [line["done"] for line in steps if line["stage"] == "uncertainty"]
+    assert checked == list(range(1, 9))  # slices that the error SD is checked on, before all others
+    steps = steps[len(checked) :]
     assert [line["done"] for line in steps] == list(range(48))
     assert all(line["total"] == 47 for line in steps)
     assert steps[5]["eta_s"] >= 0
