@@ -159,6 +159,45 @@ def test_what_the_application_does_not_have_is_found(name):
     assert notInTheDesktop("slicer.app.processEvents(); qt.QTimer(); slicer.util.getNode('V')") == []
 
 
+DROPPED = {
+    "exec_": "exec",
+    "setMargin": "setContentsMargins",
+    "margin": "setContentsMargins",
+    "QRegExp": "QRegularExpression",
+    "QDesktopWidget": "slicer.app.screens()",
+    "AddActor2D": "AddViewProp",
+    "RemoveActor2D": "RemoveViewProp",
+    "_executePythonModule": "executePythonModule, where it exists",
+    "pip_install": "slicer.packaging, where it exists",
+}
+"""What 5.10 has and a later one, with Qt 6 or VTK 9.6, has not, or not for long; and what is in its place."""
+DROPPED_SIGNALS = {
+    "currentIndexChanged(QString)",
+    "buttonClicked(int)",
+    "activated(QString)",
+    "valueChanged(QString)",
+}
+
+
+def gone(text: str) -> list[str]:
+    """Uses of what a later application does not have."""
+    nodes = list(ast.walk(ast.parse(text)))
+    names = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    return [name for name in names if name in DROPPED] + [t for t in texts if t in DROPPED_SIGNALS]
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *SELF_TESTS], ids=lambda path: path.name)
+def test_nothing_is_used_that_the_next_application_dropped(path):
+    assert gone(path.read_text()) == []
+
+
+def test_what_was_dropped_is_found():
+    assert gone("dialog.exec_()") == ["exec_"]
+    assert gone("box.connect('currentIndexChanged(QString)', f)") == ["currentIndexChanged(QString)"]
+    assert gone("dialog.exec(); box.connect('currentIndexChanged(int)', f)") == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_files_that_slicer_loads_import_only_what_it_ships(path):
     allowed = {

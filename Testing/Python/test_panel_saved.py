@@ -7,7 +7,7 @@ import enum
 import typing
 
 import pytest
-from paneldesktop import _scenes, desktop, loadTiny, panel, slicer, standins
+from paneldesktop import _scenes, desktop, living, loadTiny, panel, slicer, standins
 
 
 def otherValue(name: str, hint, before, volume):
@@ -90,3 +90,45 @@ def test_the_panel_shows_what_came_back(panel, anotherDesktop, tmp_path):
     assert reopened.ui.strengthSlider.value == pytest.approx(reopened._parameterNode.strength, abs=0.005)
     reopened.cleanup()
     reopened.parent.close()
+
+
+@pytest.mark.parametrize("clearedFirst", [True, False])
+def test_an_open_panel_shows_what_is_loaded(panel, desktop, tmp_path, clearedFirst):
+    scan, _ = loadTiny(panel)
+    saved = setAll(panel._parameterNode, scan)
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    if clearedFirst:
+        desktop.scene.Clear(0)
+        slicer.util.loadScene(path)
+    else:
+        slicer.util.loadScene(path, {"clear": True})
+    assert values(panel._parameterNode) == saved
+    for selector, name in (("inputSelector", "inputVolume"), ("outputSelector", "outputVolume")):
+        shown = getattr(panel.ui, selector).currentNode()
+        assert shown is not None
+        assert shown is getattr(panel._parameterNode, name)
+    assert panel.ui.methodComboBox.itemData(panel.ui.methodComboBox.currentIndex) == "cubic"
+    panel.ui.inputSelector.setCurrentNode(None)  # and they are connected
+    assert panel._parameterNode.inputVolume is None
+
+
+def test_going_in_and_out_leaves_nothing_behind(panel, desktop):
+    kind = type(panel._parameterNode)
+    before = living(kind)
+    for _ in range(3):
+        panel.exit()
+        panel.enter()
+        desktop.scene.Clear(0)
+    assert living(kind) == before
+
+
+def test_what_changes_while_the_panel_is_left_is_shown_on_return(panel):
+    scan, _ = loadTiny(panel)
+    panel.exit()
+    node = panel.logic.getParameterNode()
+    node.method, node.strength, node.outputVolume = "cubic", 0.25, scan
+    panel.enter()
+    assert panel.ui.methodComboBox.itemData(panel.ui.methodComboBox.currentIndex) == "cubic"
+    assert panel.ui.strengthSlider.value == pytest.approx(0.25)
+    assert panel.ui.outputSelector.currentNode() is scan

@@ -492,6 +492,8 @@ def test_measurement_and_its_table(panel, tmp_path, monkeypatch):
     assert visible == [True, False]
     panel.ui.renewedCheckBox.checked = True
     assert all(map(target.GetDisplayNode().GetSegmentVisibility, target.GetSegmentation().GetSegmentIDs()))
+    # Slicer before 5.12 loses hidden nodes when a scene is saved as .mrml.
+    assert not any(table.GetHideFromEditors() for table in slicer.util.getNodesByClass("vtkMRMLTableNode"))
     path = tmp_path / "hematoma.csv"
     dialog = sys.modules["qt"].QFileDialog
     monkeypatch.setattr(dialog, "getSaveFileName", staticmethod(lambda *arguments: str(path)))

@@ -254,19 +254,40 @@ def test_what_becomes_visible_in_a_folded_section_stays_hidden_until_it_unfolds(
     assert label.visible
 
 
-def test_selectors_do_not_follow_while_a_scene_is_loaded(desktop, panel, tmp_path):
+def test_selectors_do_not_follow_while_a_scene_is_loaded(desktop):
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes, selector.noneEnabled = ("vtkMRMLScalarVolumeNode",), True
+    selector.setMRMLScene(desktop.scene)
     node = addVolume(desktop)
-    panel._parameterNode.inputVolume = node
-    assert panel.ui.inputSelector.currentNode() is node
+    selector.setCurrentNode(node)
+    assert selector.currentNode() is node
     desktop.scene.StartState(desktop.scene.ImportState)
     other = addVolume(desktop, "W")
-    panel.ui.inputSelector.setCurrentNode(other)
-    assert panel.ui.inputSelector.currentNode() is None
+    selector.setCurrentNode(other)
+    assert selector.currentNode() is None
     desktop.scene.EndState(desktop.scene.ImportState)
-    assert panel.ui.inputSelector.nodeCount() == 2
-    assert panel.ui.inputSelector.currentNode() is None
-    panel.ui.inputSelector.setCurrentNode(other)
-    assert panel.ui.inputSelector.currentNode() is other
+    assert selector.nodeCount() == 2
+    assert selector.currentNode() is None
+    selector.setCurrentNode(other)
+    assert selector.currentNode() is other
+
+
+def test_the_wrapper_reads_its_first_parameter_after_the_widgets_are_told(desktop, panel):
+    """VTK calls the first observer of an object last; the wrapper keeps values and reads them in observers."""
+    node, other = addVolume(desktop), addVolume(desktop, "W")
+    wrapper = panel._parameterNode
+    wrapper.inputVolume = wrapper.outputVolume = node
+    seen = []
+    tag = wrapper.AddObserver(
+        "ModifiedEvent", lambda *_: seen.append((wrapper.inputVolume, wrapper.outputVolume))
+    )
+    modifying = wrapper.StartModify()
+    wrapper.parameterNode.SetNodeReferenceID("inputVolume", other.GetID())
+    wrapper.parameterNode.SetNodeReferenceID("outputVolume", other.GetID())
+    wrapper.EndModify(modifying)
+    wrapper.RemoveObserver(tag)
+    assert seen[0] == (node, other)
+    assert wrapper.inputVolume is other
 
 
 # Observers and memory

@@ -153,7 +153,7 @@ def showMeasurement(
         }
         for row in rows
     ]
-    barTable = tableFromRows(bars, f"{scanNode.GetName()} volumes")
+    barTable = tableFromRows(bars, f"{scanNode.GetName()} volumes", referenceNode=scanNode)
     columns = [column for column in bars[0] if column != "row"] if bars else []
     chart = plot(barTable, f"{scanNode.GetName()} volumes", columns, "row", "mL", bars=True)
     placeInFolderOf(chart, scanNode)

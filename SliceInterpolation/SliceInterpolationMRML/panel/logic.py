@@ -43,12 +43,16 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.job = None
         self._known = KnownVolumes()
+        self._parameters: SliceInterpolationParameterNode | None = None
         self._marks = None
         self._compareView = None
 
     def getParameterNode(self) -> SliceInterpolationParameterNode:
-        """The choices of the panel, with types."""
-        return SliceInterpolationParameterNode(super().getParameterNode())
+        """The choices of the panel, with types; the same object as long as the scene has the same node for them."""
+        node = super().getParameterNode()
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self._parameters = SliceInterpolationParameterNode(node)
+        return self._parameters
 
     # Runs in a process of their own
 

@@ -29,7 +29,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         VTKObservationMixin.__init__(self)
         self.logic: SliceInterpolationLogic | None = None
         self._parameterNode = None
-        self._parameterNodeGuiTag = None
+        self._connected: tuple[SliceInterpolationParameterNode, int] | None = None
         self._methods: list[tuple[str, str, str]] = []
         self._probe = None
         self._probeTimer = None
@@ -50,6 +50,10 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        # After the selectors, whose lists stand still while a scene is loaded.
+        self.addObserver(
+            slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport, priority=-1.0
+        )
         self.ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChosen)
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceChosen)
         self.ui.shownComboBox.connect("currentIndexChanged(int)", self.onShownChosen)
@@ -86,6 +90,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def cleanup(self) -> None:
         """Called when the application closes, or when the module is reloaded."""
         self.setParameterNode(None)
+        self._disconnect()
         self.removeObservers()
         if self._probe is not None:
             self._probe.cancel()
@@ -122,6 +127,11 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if self.parent.isEntered:
             self.initializeParameterNode()
 
+    def onSceneEndImport(self, caller, event) -> None:
+        """Show what was loaded."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
     def initializeParameterNode(self) -> None:
         """Take the parameter node of the scene, with the first volume as input where none is chosen."""
         self.setParameterNode(self.logic.getParameterNode())
@@ -133,13 +143,33 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def setParameterNode(self, parameterNode: SliceInterpolationParameterNode | None) -> None:
         """Show and observe another parameter node; None lets go of the present one."""
         if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updatePanel)
         self._parameterNode = parameterNode
         if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self._connect(self._parameterNode)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updatePanel)
             self._updatePanel()
+
+    def _connect(self, parameterNode: SliceInterpolationParameterNode) -> None:
+        """Bind the widgets of the .ui file to a parameter node, and bring them up to date.
+
+        They stay bound when the panel is left: Slicer before 5.12 leaves an observer behind with each
+        `disconnectGui`, which keeps the wrapper of the node alive.
+        """
+        if self._connected is not None and self._connected[0] is parameterNode:
+            # Twice: VTK calls the first observer of an object last, so that the widgets may be told before the
+            # wrapper has read the new value of its first parameter.
+            parameterNode.parameterNode.Modified()
+            parameterNode.parameterNode.Modified()
+            return
+        self._disconnect()
+        self._connected = parameterNode, parameterNode.connectGui(self.ui)
+
+    def _disconnect(self) -> None:
+        if self._connected is not None:
+            parameterNode, tag = self._connected
+            parameterNode.disconnectGui(tag)
+            self._connected = None
 
     # What the panel says
 

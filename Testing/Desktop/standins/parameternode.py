@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import typing
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,46 +48,75 @@ def parameterNodeWrapper(cls: type) -> type:
 
 
 def _accessors(name: str):
-    return (lambda self: _read(self, name)), (lambda self, value: _write(self, name, value))
+    return (lambda self: self._values[name].value), (lambda self, value: self._values[name].set(value))
 
 
 def _init(self, parameterNode) -> None:
     self.parameterNode = parameterNode
     self._guis: dict[int, Any] = {}
     self._updating = False
-    for name, (kind, _bounds, default) in self._types.items():
-        if not parameterNode.HasParameter(name):
-            if default is None and not issubclass(kind, slicer.vtkMRMLNode):
-                default = next(iter(kind)) if issubclass(kind, enum.Enum) else kind()
-            _write(self, name, default)
+    self._values = {name: _Value(parameterNode, name, *about) for name, about in self._types.items()}
 
 
-def _read(self, name: str) -> Any:
-    kind, node = self._types[name][0], self.parameterNode
-    if issubclass(kind, slicer.vtkMRMLNode):
-        return node.GetNodeReference(name)
-    text = node.GetParameter(name)
-    if issubclass(kind, enum.Enum):
-        return kind[text]
-    return text == "True" if kind is bool else kind(text)
+class _Value:
+    """A parameter of a node: kept, written through, and read anew when the node says that it was modified.
 
+    That happens in an observer of its own, and VTK calls the first observer of an object last.
+    """
 
-def _write(self, name: str, value: Any) -> None:
-    (kind, bounds, _default), node = self._types[name], self.parameterNode
-    if issubclass(kind, slicer.vtkMRMLNode):
-        if value is not None and not isinstance(value, kind):
-            raise TypeError(f"{name} is a {kind}")
-        was = node.StartModify()
-        node.SetParameter(name, "")
-        node.SetNodeReferenceID(name, value.GetID() if value is not None else None)
-        node.EndModify(was)
-        return
-    allowed = (int, float) if kind is float else kind
-    if not isinstance(value, allowed):
-        raise TypeError(f"{name} is a {kind.__name__}, not {value!r}")
-    if bounds and not bounds.minimum <= value <= bounds.maximum:
-        raise ValueError(f"{name}: {value} is outside of {bounds}")
-    node.SetParameter(name, value.name if issubclass(kind, enum.Enum) else str(value))
+    def __init__(self, node, name: str, kind: type, bounds: WithinRange | None, default: Any):
+        self._node, self._name, self._kind, self._bounds, self._default = node, name, kind, bounds, default
+        self._isNode = issubclass(kind, slicer.vtkMRMLNode)
+        self._writing = False
+        self.value = self._read()
+        reference = weakref.ref(self)  # the node does not keep what observes it
+        self._tag = node.AddObserver(
+            vtk.vtkCommand.ModifiedEvent, lambda caller, event: reference()._onModified()
+        )
+
+    def __del__(self):
+        self._node.RemoveObserver(self._tag)
+
+    def set(self, value: Any) -> None:
+        """Write a value of the right type, within bounds."""
+        self._writing = True
+        modifying = self._node.StartModify()
+        try:
+            self._write(value)
+            self.value = self._read()
+        finally:
+            self._node.EndModify(modifying)
+            self._writing = False
+
+    def _onModified(self) -> None:
+        if not self._writing:
+            self.value = self._read()
+
+    def _read(self) -> Any:
+        if not self._node.HasParameter(self._name):  # also after the scene was closed, which resets the node
+            default = self._default
+            if default is None and not self._isNode:
+                default = next(iter(self._kind)) if issubclass(self._kind, enum.Enum) else self._kind()
+            self._write(default)
+        if self._isNode:
+            return self._node.GetNodeReference(self._name)
+        text = self._node.GetParameter(self._name)
+        if issubclass(self._kind, enum.Enum):
+            return self._kind[text]
+        return text == "True" if self._kind is bool else self._kind(text)
+
+    def _write(self, value: Any) -> None:
+        if self._isNode:
+            if value is not None and not isinstance(value, self._kind):
+                raise TypeError(f"{self._name} is a {self._kind}")
+            self._node.SetParameter(self._name, "")
+            self._node.SetNodeReferenceID(self._name, value.GetID() if value is not None else None)
+            return
+        if not isinstance(value, (int, float) if self._kind is float else self._kind):
+            raise TypeError(f"{self._name} is a {self._kind.__name__}, not {value!r}")
+        if self._bounds and not self._bounds.minimum <= value <= self._bounds.maximum:
+            raise ValueError(f"{self._name}: {value} is outside of {self._bounds}")
+        self._node.SetParameter(self._name, value.name if issubclass(self._kind, enum.Enum) else str(value))
 
 
 def _connectGui(self, gui) -> int:
@@ -99,7 +129,7 @@ def _connectGui(self, gui) -> int:
         if name not in self._types:
             raise ValueError(f"the .ui file names a parameter '{name}' that the parameter node does not have")
         signal, read, write = _connector(widget, *self._types[name][:2])
-        write(_read(self, name))
+        write(self._values[name].value)
         changed = _writer(self, name, read)
         getattr(widget, signal).connect(changed)
         connected.append((widget, signal, name, write, changed))
@@ -111,7 +141,7 @@ def _connectGui(self, gui) -> int:
 def _writer(self, name: str, read):
     def changed() -> None:
         if not self._updating:
-            _write(self, name, read())
+            self._values[name].set(read())
 
     return changed
 
@@ -129,7 +159,7 @@ def _fromNode(self) -> None:
     try:
         for connected in self._guis.values():
             for _widget, _signal, name, write, _changed in connected:
-                write(_read(self, name))
+                write(self._values[name].value)
     finally:
         self._updating = False
 
