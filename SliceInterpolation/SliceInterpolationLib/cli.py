@@ -230,18 +230,16 @@ def _numbered(path: str, run: str) -> str:
 
 def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
     from .files import Outputs, read_volume
-    from .reports.pictures import compare_picture
+    from .reports.pictures import check_window, compare_picture
 
     window = tuple(options.window) if options.window else None
-    if window and window[1] <= 0:
-        raise InputError(f"The window needs a width above 0, not {window[1]:g}.")
+    check_window(window)
     with Outputs(options.input, options.result, hold_cancel=process.hold_cancel) as outputs:
         outputs.check(options.output)
         original, remarks = read_volume(options.input)
         result, more = read_volume(options.result)
         for remark in [*remarks, *more]:
             reporter.message(remark)
-        result.refinement_of(original)
         with outputs.file(options.output) as picture:
             compare_picture([("original", original), ("result", result)], picture, window)
     reporter.result([str(path) for path in outputs.paths])
@@ -288,12 +286,11 @@ def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
 
 def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
     from .files import Outputs, read_volume
-    from .reports.measure import COLUMNS, measure, measure_table, read_segmentation
+    from .reports.measure import COLUMNS, check_hu_range, measure, measure_table, read_segmentation
     from .reports.tables import write_csv
 
-    low, high = options.range
-    if low > high:
-        raise InputError(f"The range goes from low to high, not from {low:g} to {high:g}.")
+    hu_range = tuple(options.range)
+    check_hu_range(hu_range)
     if options.margin < 0:
         raise InputError(f"The margin around a segment cannot be negative, as {options.margin:g} mm is.")
     if not options.result and (options.denoised or options.masks_dir or options.edited_dir):
@@ -321,7 +318,7 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
                 if options.edited_dir and Path(options.edited_dir, f"{kind}-{number}.nrrd").is_file()
             }
             labels = read_segmentation(path, volume)
-            measured = measure(volume, labels, result, (low, high), options.margin, quiet=quiet, **edited)
+            measured = measure(volume, labels, result, hu_range, options.margin, quiet=quiet, **edited)
             rows += [{**row, "labelmap": number} if count > 1 else row for row in measured.rows]
             if folder:
                 outputs.volume(measured.carried, folder / f"carried-{number}.nrrd")

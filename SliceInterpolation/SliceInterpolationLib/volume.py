@@ -129,6 +129,17 @@ class Volume:
         return row, column
 
     @property
+    def steps(self) -> np.ndarray:
+        """(3, 3) matrix from (slice, row, column) to LPS mm, without the origin; its columns oblique under shear."""
+        others = [axis for axis in (2, 1, 0) if axis != self._ijk]
+        return self.affine[:3, [self._ijk, *others]]
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel in mm3, sheared or not."""
+        return abs(float(np.linalg.det(self.affine[:3, :3])))
+
+    @property
     def affine(self) -> np.ndarray:
         """(4, 4) matrix from voxel indices (i, j, k) to LPS mm."""
         matrix = np.eye(4)

@@ -1,4 +1,4 @@
-"""Metrics, trust check, noise analysis and measurements, against libraries and known truths."""
+"""Metrics, masks and noise analysis, against libraries and known truths."""
 
 from __future__ import annotations
 
@@ -10,19 +10,10 @@ from scipy import ndimage
 from scipy.ndimage import gaussian_filter, sobel
 from skimage.metrics import structural_similarity
 
-from SliceInterpolationLib import InputError, Volume, interpolate, write_volume
+from SliceInterpolationLib import InputError, interpolate
 from SliceInterpolationLib.files import Outputs
-from SliceInterpolationLib.phantom import Hematoma, head_phantom
 from SliceInterpolationLib.reports import masks
 from SliceInterpolationLib.reports.masks import body_mask, intracranial_mask
-from SliceInterpolationLib.reports.measure import (
-    abc2,
-    carry_over,
-    measure,
-    measure_segment,
-    read_segmentation,
-    threshold_near,
-)
 from SliceInterpolationLib.reports.metrics import SliceTruth, noise_sd, psnr, ssim_map, windowed
 from SliceInterpolationLib.reports.noise import (
     analyze_noise,
@@ -156,91 +147,3 @@ def test_noise_maps_say_that_they_bridge_twice_the_gap(phantom_volume):
     assert any("bridges slices 12 mm apart, outside of the range" in r for r in analyze_noise(far).remarks)
     near = replace(far, spacing=(1.8, 1.8, 5.0))
     assert not any("outside" in remark for remark in analyze_noise(near).remarks)
-
-
-def sphere(spacing, radius=15.0, shape=(20, 80, 80)):
-    grids = np.meshgrid(*((np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing)), indexing="ij")
-    return sum(g**2 for g in grids) < radius**2
-
-
-def test_measures_of_a_sphere():
-    mask = sphere((1.0, 0.5, 0.5), shape=(40, 80, 80))
-    volume = Volume(np.where(mask, 60, 20).astype(np.int16), (0.5, 0.5, 1.0), units="HU", slice_axis="k")
-    figures = measure_segment(volume, mask)
-    true_ml = 4 / 3 * np.pi * 15**3 / 1000
-    assert figures["volume_ml"] == pytest.approx(true_ml, rel=0.01)
-    assert figures["surface_volume_ml"] == pytest.approx(true_ml, rel=0.02)
-    assert figures["surface_area_mm2"] == pytest.approx(4 * np.pi * 15**2, rel=0.03)
-    assert figures["mean_hu"] == 60
-    assert figures["a_mm"] == pytest.approx(30, abs=0.8)
-    assert figures["b_mm"] == pytest.approx(30, abs=0.8)
-
-
-def test_abc2_weights_slices_by_area():
-    mask = np.zeros((5, 40, 60), bool)
-    for k, width in enumerate((8, 20, 40, 28, 40)):  # of 40: 20%, 50%, 100%, 70%, 100%
-        mask[k, 10:20, 5 : 5 + width] = True
-    a, b, c = abc2(mask, (1.0, 1.0), 4.0)
-    assert c == pytest.approx(4.0 * (0.5 + 1 + 0.5 + 1))
-    assert a == pytest.approx(np.hypot(9, 39) + 1, abs=0.2)
-    assert b < a
-
-
-@pytest.mark.parametrize("factor", [2, 3, 5])
-def test_carried_segment_keeps_its_volume(factor):
-    """Over random positions of the slices the carried volume of a sphere is unbiased."""
-    errors = []
-    for offset in np.linspace(-2.4, 2.4, 9):
-        z = (np.arange(14) - 6.5) * 5.0 + offset
-        y, x = np.meshgrid(np.arange(-40, 40.0), np.arange(-40, 40.0), indexing="ij")
-        mask = z[:, None, None] ** 2 + (y**2 + x**2)[None] < 18.0**2
-        carried = carry_over(mask, (1.0, 1.0), factor)
-        np.testing.assert_array_equal(carried[::factor], mask)
-        errors.append(carried.sum() * 5.0 / factor / (4 / 3 * np.pi * 18**3) - 1)
-    assert abs(np.mean(errors)) < 0.03
-    assert np.abs(errors).max() < 0.08
-
-
-def test_empty_segment_is_carried_empty():
-    assert not carry_over(np.zeros((3, 8, 8), bool), (1, 1), 2).any()
-
-
-def test_phantom_hematoma_on_both_grids(phantom):
-    volume = Volume(phantom.image, phantom.spacing, phantom.origin, units="HU", slice_thickness=5.0)
-    result = interpolate(volume, output_mode="denoised").volume
-    rows = measure(volume, phantom.mask, result).rows
-    assert [row["segment"] for row in rows] == [1, 1, 1]
-    for row in rows:
-        assert row["volume_ml"] == pytest.approx(phantom.hematoma_ml, rel=0.12)
-    assert rows[0]["difference_ml"] == 0
-
-
-def test_threshold_stays_near_the_drawing():
-    phantom = head_phantom(size=128, pixel_spacing=1.8, slices=24, hematoma=Hematoma(20.0), noise_hu=0)
-    volume = Volume(phantom.image, phantom.spacing, phantom.origin, units="HU")
-    drawn = phantom.mask > 0
-    found = threshold_near(volume, drawn, (50.0, 100.0), margin_mm=4.0)
-    assert found.any()
-    from scipy.ndimage import distance_transform_edt
-
-    distance = distance_transform_edt(~drawn, sampling=(5.0, 1.8, 1.8))
-    assert distance[found].max() <= 4.0
-
-
-def test_segmentation_files(phantom, phantom_volume, tmp_path):
-    labels = Volume(phantom.mask, phantom.spacing, phantom.origin, slice_axis="k", units="label")
-    write_volume(labels, tmp_path / "mask.nrrd")
-    np.testing.assert_array_equal(read_segmentation(tmp_path / "mask.nrrd", phantom_volume), phantom.mask)
-    moved = Volume(phantom.mask, phantom.spacing, (0, 0, 0), slice_axis="k", units="label")
-    write_volume(moved, tmp_path / "moved.nrrd")
-    with pytest.raises(InputError, match="grid of the scan"):
-        read_segmentation(tmp_path / "moved.nrrd", phantom_volume)
-    write_volume(replace(phantom_volume, array=phantom.mask.astype(np.float32)), tmp_path / "float.nrrd")
-    np.testing.assert_array_equal(read_segmentation(tmp_path / "float.nrrd", phantom_volume), phantom.mask)
-    write_volume(replace(phantom_volume, array=phantom.mask * np.float32(0.5)), tmp_path / "halves.nrrd")
-    with pytest.raises(InputError, match="whole numbers"):
-        read_segmentation(tmp_path / "halves.nrrd", phantom_volume)
-    with pytest.raises(InputError, match="empty"):
-        measure(phantom_volume, np.zeros_like(phantom.mask))
-    with pytest.raises(InputError, match="does not belong"):
-        measure(phantom_volume, phantom.mask, Volume(phantom.image[:7], phantom.spacing, units="HU"))

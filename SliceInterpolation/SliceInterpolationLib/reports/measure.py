@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, label
+from scipy.ndimage import binary_erosion, gaussian_filter, label
+from scipy.spatial import cKDTree
 
 from ..errors import InputError
 from ..files import read_labelmap
@@ -36,6 +37,13 @@ def read_segmentation(path: str | Path, volume: Volume) -> np.ndarray:
     return labels.array
 
 
+def check_hu_range(hu_range: tuple[float, float]) -> None:
+    """InputError for a range that does not go from low to high."""
+    low, high = hu_range
+    if not low <= high:
+        raise InputError(f"The range goes from low to high, not from {low:g} to {high:g}.")
+
+
 def threshold_near(
     volume: Volume,
     mask: np.ndarray,
@@ -44,38 +52,49 @@ def threshold_near(
 ) -> np.ndarray:
     """Voxels of a HU range within a margin of a segment, connected with it; (slices, rows, columns) bool.
 
-    A range alone takes in noise and partial volume everywhere; near a drawn segment, on quiet voxels, it
-    follows the border that the drawing missed.
+    mask: the segment, (slices, rows, columns) bool. margin_mm: from voxel center to voxel center, in the patient,
+    also where the volume is sheared. A range alone takes in noise and partial volume everywhere; near a drawn
+    segment, on quiet voxels, it follows the border that the drawing missed. InputError for a range upside down.
     """
-    spacing = (volume.slice_distance, *volume.pixel_spacing)
-    if not mask.any():
-        return mask.copy()
-    box = bounding_box(mask, [int(np.ceil(margin_mm / s)) + 1 for s in spacing])
-    near = distance_transform_edt(~mask[box], sampling=spacing) <= margin_mm
-    values = volume.slices[box]
-    candidate = near & (values >= hu_range[0]) & (values <= hu_range[1])
-    labels, _ = label(candidate)
-    kept = np.unique(labels[mask[box] & candidate])
+    check_hu_range(hu_range)
     out = np.zeros(mask.shape, dtype=bool)
+    steps = volume.steps
+    # How many voxels the margin reaches along each axis; in a sheared grid farther than the axis alone says.
+    reach = np.floor(margin_mm * np.linalg.norm(np.linalg.inv(steps), axis=1) + 1e-6).astype(int)
+    box = bounding_box(mask, (reach + 1).tolist())
+    if box is None:
+        return out
+    segment, values = mask[box], volume.slices[box]
+    candidate = (values >= hu_range[0]) & (values <= hu_range[1])
+    outside = np.argwhere(candidate & ~segment)
+    border = cKDTree(np.argwhere(outline(segment)) @ steps.T)
+    distances, _ = border.query(outside @ steps.T, distance_upper_bound=margin_mm * (1 + 1e-9) + 1e-9)
+    candidate[tuple(outside[~np.isfinite(distances)].T)] = False
+    labels, _ = label(candidate)
+    kept = np.unique(labels[segment & candidate])
     out[box] = np.isin(labels, kept[kept > 0])
     return out
 
 
 def measure_segment(volume: Volume, mask: np.ndarray) -> dict[str, float]:
-    """Figures of one segment on the grid of `volume`; mask: (slices, rows, columns) bool.
+    """Figures of one segment on the grid of `volume`: those of `measure_voxels` and of `measure_surface`.
 
-    volume_ml (voxels), surface_volume_ml and surface_area_mm2 (closed surface by marching cubes), mean_hu and
-    sd_hu, and ABC/2 in mL with its diameters a_mm and b_mm and its height c_mm (see `abc2`).
+    mask: (slices, rows, columns) bool.
     """
-    voxel = volume.slice_distance * float(np.prod(volume.pixel_spacing))
+    return {**measure_voxels(volume, mask), **measure_surface(volume, mask)}
+
+
+def measure_voxels(volume: Volume, mask: np.ndarray) -> dict[str, float]:
+    """What the voxels of a segment say; mask: (slices, rows, columns) bool.
+
+    voxels, volume_ml (their number times their size), mean_hu and sd_hu (of all of them, not of a sample), and ABC/2 in
+    mL with its diameters a_mm and b_mm and its height c_mm (see `abc2`). An empty mask has no HU: NaN.
+    """
     values = volume.slices[mask]
-    surface_ml, area = _surface(volume, mask)
-    a, b, c = abc2(mask, volume.pixel_spacing, volume.slice_distance)
+    a, b, c = abc2(volume, mask)
     return {
-        "voxels": int(mask.sum()),
-        "volume_ml": float(mask.sum()) * voxel / 1000.0,
-        "surface_volume_ml": surface_ml,
-        "surface_area_mm2": area,
+        "voxels": int(values.size),
+        "volume_ml": values.size * volume.voxel_mm3 / 1000.0,
         "mean_hu": float(values.mean()) if values.size else float("nan"),
         "sd_hu": float(values.std()) if values.size else float("nan"),
         "abc2_ml": a * b * c / 2000.0,
@@ -85,51 +104,60 @@ def measure_segment(volume: Volume, mask: np.ndarray) -> dict[str, float]:
     }
 
 
-def abc2(mask: np.ndarray, pixel: tuple[float, float], gap: float) -> tuple[float, float, float]:
+def abc2(volume: Volume, mask: np.ndarray) -> tuple[float, float, float]:
     """A, B and C in mm of the ABC/2 estimate (Kothari et al., Stroke 27, 1996).
 
-    A is the largest diameter on the slice with the largest area, B the largest one perpendicular to it, C the
-    height: slices of more than 75% of the largest area count whole, 25% to 75% half, smaller ones not.
+    mask: (slices, rows, columns) bool on the grid of `volume`; three zeros where it is empty. A is the largest diameter
+    on the slice with the largest area, B the largest one perpendicular to it, C the height across the slices: slices of
+    more than 75% of the largest area count whole, 25% to 75% half, smaller ones not.
     """
     areas = mask.sum(axis=(1, 2))
     if not areas.any():
         return 0.0, 0.0, 0.0
     share = areas / areas.max()
-    c = gap * float((share > 0.75).sum() + 0.5 * ((share >= 0.25) & (share <= 0.75)).sum())
-    points = np.argwhere(_outline(mask[areas.argmax()])) * np.asarray(pixel)
+    c = volume.slice_distance * float((share > 0.75).sum() + 0.5 * ((share >= 0.25) & (share <= 0.75)).sum())
+    # Coordinates in the plane of the slice; rows and columns need not be at right angles.
+    plane = np.linalg.qr(volume.steps[:, 1:])[1]
+    points = np.argwhere(outline(mask[areas.argmax()])) @ plane.T
     angles = np.deg2rad(np.arange(0, 180, 1.0))
-    axes = np.column_stack((np.sin(angles), np.cos(angles)))
+    axes = np.column_stack((np.cos(angles), np.sin(angles)))
     # The width over all directions; a pixel has a width of its own.
-    reach = points @ axes.T
-    widths = np.ptp(reach, axis=0) + float(np.mean(pixel))
+    widths = np.ptp(points @ axes.T, axis=0) + float(np.mean(volume.pixel_spacing))
     best = int(widths.argmax())
     return float(widths[best]), float(widths[(best + 90) % 180]), c
 
 
-def _outline(mask: np.ndarray) -> np.ndarray:
-    return mask & binary_dilation(~mask)
+def outline(mask: np.ndarray) -> np.ndarray:
+    """The voxels of a mask of any dimension that have a neighbor outside of it; beyond the border all is outside."""
+    return mask & ~binary_erosion(mask)
 
 
-def _surface(volume: Volume, mask: np.ndarray) -> tuple[float, float]:
-    """Volume in mL inside the closed surface and its area in mm2.
+def measure_surface(volume: Volume, mask: np.ndarray) -> dict[str, float]:
+    """surface_volume_ml, inside the closed surface of a segment, and surface_area_mm2; needs scikit-image.
 
-    The volume is that of the surface through the voxel edges. Its steps make it a fifth too large in area, so the
-    area is taken after smoothing (1.5 pixels, half a slice), which in turn would cost volume.
+    mask: (slices, rows, columns) bool. The surface is made by marching cubes (Lewiner et al., Journal of Graphics Tools
+    8, 2003) on the voxel grid and laid out in the patient, so that shear is kept; what ends at the border of the volume
+    is closed there. The volume is that of the surface through the voxel edges. Its steps make it a fifth too large in
+    area, so the area is taken after smoothing (1.5 pixels, half a slice), which in turn would cost volume.
     """
-    from skimage.measure import marching_cubes, mesh_surface_area
+    from skimage.measure import marching_cubes
 
     box = bounding_box(mask)
     if box is None:
-        return 0.0, 0.0
-    spacing = (volume.slice_distance, *volume.pixel_spacing)
+        return {"surface_volume_ml": 0.0, "surface_area_mm2": 0.0}
+
+    def triangles(field: np.ndarray) -> np.ndarray:
+        vertices, faces, _, _ = marching_cubes(field, 0.5)
+        return (vertices.astype(np.float64) @ volume.steps.T)[faces]  # (faces, 3 corners, LPS mm)
+
     part = np.pad(mask[box], 4).astype(np.float32)
-    vertices, faces, _, _ = marching_cubes(part, 0.5, spacing=spacing)
-    first, second, third = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
+    first, second, third = triangles(part).swapaxes(0, 1)
     enclosed = abs(float(np.einsum("ij,ij->", first, np.cross(second, third)))) / 6.0
     smooth = gaussian_filter(part, (0.5, 1.5, 1.5))
-    if smooth.max() > 0.5:  # else the segment is too small to be smoothed
-        vertices, faces, _, _ = marching_cubes(smooth, 0.5, spacing=spacing)
-    return enclosed / 1000.0, float(mesh_surface_area(vertices, faces))
+    # A segment may be too small to be smoothed.
+    first, second, third = triangles(smooth if smooth.max() > 0.5 else part).swapaxes(0, 1)
+    area = float(np.linalg.norm(np.cross(second - first, third - first), axis=1).sum()) / 2.0
+    return {"surface_volume_ml": enclosed / 1000.0, "surface_area_mm2": area}
 
 
 @dataclass
@@ -157,12 +185,23 @@ def measure(
 ) -> Measurement:
     """Measure segments: as drawn on the acquired grid; carried over by shape; re-thresholded on the result.
 
-    labels: (k, j, i) on the grid of `volume`. result: `volume` interpolated; the factor follows from the grids.
+    labels: (k, j, i) whole numbers of any type on the grid of `volume`, 0 for background. result: `volume`
+    interpolated; the factor follows from the grids.
     quiet: the result denoised, on which the HU range is applied; by default the result itself.
     carried, renewed: labelmaps (k, j, i) on the grid of the result, corrected by hand, instead of making them.
-    Differences are against the acquired grid. Raises InputError for an empty labelmap or a foreign result.
+    Differences are in mL and percent of the acquired grid. Raises InputError for an empty labelmap, one with fractions
+    or of another size, a foreign result, or a range that does not go from low to high.
     """
-    values = [int(v) for v in np.unique(labels) if v != 0]
+    check_hu_range(hu_range)
+    if labels.shape != volume.array.shape:
+        raise InputError(
+            f"The segmentation has {labels.shape} voxels, the scan {volume.array.shape}; export it with the scan as "
+            "reference."
+        )
+    present = np.unique(labels)
+    if not np.array_equal(present, np.rint(present)):
+        raise InputError("The segmentation holds fractions or NaN; a labelmap has whole numbers.")
+    values = [int(value) for value in present if value != 0]
     if not values:
         raise InputError("The segmentation is empty; draw the hematoma first.")
     stack = volume.as_slices(labels)

@@ -32,11 +32,16 @@ def compare_picture(
 ) -> Path:
     """Draw one row a volume and the planes axial, coronal, sagittal as columns; write a PNG.
 
-    rows: title and volume; all must show the same place. window: center and width, by default the brain window
+    rows: title and volume; the first is a scan, the others have its grid or one refined along its slices.
+    window: center and width, by default the brain window
     for CT and the 1st to 99th percentile else. position: LPS mm of the point all planes go through; by default
     the middle of the last volume, on a synthesized slice where it has one. Nothing is smoothed: what the
     pixels of a volume are is what is seen. Needs matplotlib (the extra "view").
+    Raises InputError for volumes that do not show the same place, and for a window without width.
     """
+    check_window(window)
+    for _, volume in rows[1:]:
+        volume.refinement_of(rows[0][1])
     reference = rows[-1][1]
     center, width = window or default_window(reference)
     point = np.asarray(position) if position is not None else interesting_point(reference)
@@ -65,6 +70,12 @@ def compare_picture(
                 axes.text(-0.03, 0.5, title, color="white", fontsize=12, rotation=90, ha="right", va="center",
                           transform=axes.transAxes)  # fmt: skip
     return _save(figure, output)
+
+
+def check_window(window: tuple[float, float] | None) -> None:
+    """InputError for a window, center and width, that no gray value fits into; None stands for the default."""
+    if window is not None and not window[1] > 0:
+        raise InputError(f"The window needs a width above 0, not {window[1]:g}.")
 
 
 def noise_picture(
