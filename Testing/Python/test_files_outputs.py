@@ -266,21 +266,16 @@ def test_cancel_is_held_while_writing(tmp_path):
 def test_what_the_disk_holds_is_read_back(tmp_path, monkeypatch):
     write_volume(SCAN, tmp_path / "out.nii.gz")
     before = contents(tmp_path)
-    real = writing._packed
+    real = writing.file_blocks
 
-    def packed(blocks, window):
-        pieces = [bytearray(block) for block in real(blocks, window)]
-        longest = max(pieces, key=len)
-        longest[len(longest) // 2] ^= 1
-        yield from pieces
+    def disk_with_a_bad_spot(file):
+        content = bytearray(b"".join(real(file)))
+        content[len(content) // 2] ^= 1
+        yield bytes(content)
 
-    monkeypatch.setattr(writing, "_packed", packed)
-    for name, compress in (
-        ("out.nii.gz", False),
-        ("out.nii.gz", True),
-        ("out.nrrd", True),
-        ("out.mha", True),
-    ):
+    monkeypatch.setattr(writing, "file_blocks", disk_with_a_bad_spot)
+    packed = [("out.nii.gz", False), ("a.nrrd", True), ("b.mha", True)]
+    for name, compress in (*packed, ("c.nrrd", False), ("d.nii", False), ("e.mha", False)):
         with pytest.raises(OutputError, match="did not keep"):
             write_volume(SCAN, tmp_path / name, compress)
     assert contents(tmp_path) == before

@@ -66,7 +66,7 @@ def _read_nrrd(file: BinaryIO, path: Path) -> TextHeader:
             continue
         key, divider, value = line.partition(":")
         if divider and value.startswith("="):
-            header.entries[_unescaped(key)] = _unescaped(value[1:])
+            header.entries[unescaped(key)] = unescaped(value[1:])
         elif divider:
             name = key.strip().lower().replace("datafile", "data file")
             header.fields[name] = value.strip()
@@ -111,7 +111,8 @@ def _files_named(words: list[str], lines: Iterator[str], path: Path) -> list[Pat
     return [path.parent / name for name in names]
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
+    """The way back from `escaped`."""
     return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], text)
 
 

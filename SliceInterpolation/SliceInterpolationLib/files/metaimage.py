@@ -6,7 +6,7 @@ import numpy as np
 
 from ..volume import Volume
 from .entries import HEADER_PREFIX
-from .headers import escaped
+from .headers import escaped, unescaped
 
 SIZE_DIGITS = 20
 _LONGEST = 8000  # characters; the reader of ITK gives up at four times of this
@@ -36,15 +36,14 @@ def metaimage_header(
     lines.append("DimSize = " + " ".join(str(size) for size in volume.array.shape[::-1]))
     lines.append(f"ElementType = MET_{_TYPES[stored.str[1:]]}")
     for key, value in entries.items():
-        text = escaped(value)
-        parts = [text[first : first + _LONGEST] for first in range(0, len(text), _LONGEST)]
-        lines += [f"{HEADER_PREFIX}{key}{f'+{n}' if n else ''} = {part}" for n, part in enumerate(parts)]
+        for number, part in enumerate(_parts(escaped(value))):
+            lines.append(f"{HEADER_PREFIX}{key}{f'+{number}' if number else ''} = {part}")
     lines.append("ElementDataFile = LOCAL")
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 
 def joined(entries: dict[str, str]) -> dict[str, str]:
-    """Entries whose values were too long for one line, whole again."""
+    """Entries as they were given: whole again where a value was too long for one line."""
     whole: dict[str, str] = {}
     for key, value in entries.items():
         name, divider, number = key.rpartition("+")
@@ -52,4 +51,14 @@ def joined(entries: dict[str, str]) -> dict[str, str]:
             whole[name] += value
         else:
             whole[key] = value
-    return whole
+    return {key: unescaped(value) for key, value in whole.items()}
+
+
+def _parts(text: str) -> list[str]:
+    """A text in parts that fit into a line; not cut at a space, since those at the ends of a line get lost."""
+    parts = []
+    while len(text) > _LONGEST:
+        cut = next(n for n in range(_LONGEST, 0, -1) if not text[n - 1 : n + 1].count(" ") or n == 1)
+        parts.append(text[:cut])
+        text = text[cut:]
+    return [*parts, text]

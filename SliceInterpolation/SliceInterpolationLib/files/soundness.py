@@ -12,8 +12,8 @@ import numpy as np
 from ..errors import InputError
 from .formats import scalar_shape
 from .headers import TextHeader
+from .voxels import EITHER, file_blocks, unpacked
 
-_BLOCK = 1 << 20
 _FLATTEST = 1e-6  # volume of the cell that unit vectors along the axes span; below, they are in one plane
 
 
@@ -89,22 +89,15 @@ def _unpacked_bytes(path: Path, files: list[Path], start: int, size: int | None 
     """Length of the unpacked voxels: a zlib stream of `size` bytes, or any number of gzip members."""
     count = 0
     for one in files:
-        unpacker = zlib.decompressobj(47)  # either container
         with open(one, "rb") as file:
             file.seek(start)
-            left = one.stat().st_size if size is None else size
-            while block := file.read(min(_BLOCK, left)):
-                left -= len(block)
-                try:
-                    count += len(unpacker.decompress(block))
-                    while unpacker.eof and unpacker.unused_data:
-                        block, unpacker = unpacker.unused_data, zlib.decompressobj(47)
-                        count += len(unpacker.decompress(block))
-                except zlib.error as error:
-                    reason = str(error).rpartition(": ")[2]
-                    raise InputError(
-                        f"'{path.name}' is damaged: its compressed voxels cannot be unpacked ({reason}); copy it again."
-                    ) from None
+            try:
+                count += sum(len(content) for content in unpacked(file_blocks(file, size), EITHER))
+            except zlib.error as error:
+                reason = str(error).rpartition(": ")[2]
+                raise InputError(
+                    f"'{path.name}' is damaged: its compressed voxels cannot be unpacked ({reason}); copy it again."
+                ) from None
     return count
 
 

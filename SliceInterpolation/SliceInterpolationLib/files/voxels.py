@@ -1,14 +1,20 @@
-"""Voxels as bytes of a file, block by block: no format makes a copy of the volume."""
+"""Voxels as bytes of a file, packed or not, block by block: no format makes a copy of the volume."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import InputError
 
+ZLIB, GZIP, EITHER = 15, 31, 47
+"""Window bits, by which zlib tells its two containers apart."""
+
 _BLOCK = 1 << 22  # bytes
+_LEVEL = 4  # beyond, CT gets hardly smaller and much slower
 
 
 def stored_type(dtype: np.dtype) -> np.dtype:
@@ -32,3 +38,36 @@ def voxel_blocks(array: np.ndarray) -> Iterator[memoryview]:
     for first in range(0, len(array), step):
         block = np.ascontiguousarray(array[first : first + step], dtype=stored)
         yield memoryview(block.reshape(-1).view(np.uint8))
+
+
+def file_blocks(file: BinaryIO, size: int | None = None) -> Iterator[bytes]:
+    """The rest of a file, or the next `size` bytes of it."""
+    while block := file.read(_BLOCK if size is None else min(_BLOCK, size)):
+        size = None if size is None else size - len(block)
+        yield block
+
+
+def packed(blocks: Iterable[bytes | memoryview], container: int) -> Iterator[bytes]:
+    """Blocks as one stream in a container of zlib."""
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, container)
+    for block in blocks:
+        yield packer.compress(block)
+    yield packer.flush()
+
+
+def unpacked(blocks: Iterable[bytes], container: int) -> Iterator[bytes]:
+    """What is in a stream of zlib, or in any number of gzip members one after the other. Raises zlib.error.
+
+    A block can become a thousand times larger: never more than a few megabytes come at once.
+    """
+    unpacker = zlib.decompressobj(container)
+    for block in blocks:
+        while block:
+            if unpacker.eof:
+                unpacker = zlib.decompressobj(container)
+            content = unpacker.decompress(block, _BLOCK)
+            block = unpacker.unused_data or unpacker.unconsumed_tail
+            yield content
+            while len(content) == _BLOCK and not block and not unpacker.eof:
+                content = unpacker.decompress(b"", _BLOCK)
+                yield content

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 from ..errors import InputError, OutputError
 from ..volume import Volume
@@ -16,15 +15,9 @@ from .formats import WRITABLE, suffix_of
 from .metaimage import metaimage_header
 from .nifti import check_nifti, nifti_header
 from .nrrd import nrrd_header
-from .voxels import stored_type, voxel_blocks
+from .voxels import GZIP, ZLIB, file_blocks, packed, stored_type, unpacked, voxel_blocks
 
-_WINDOWS = {
-    ".nrrd": 31,
-    ".nii.gz": 31,
-    ".mha": 15,
-}  # window bits, by which zlib knows gzip and its own container
-_LEVEL = 4  # beyond, CT gets hardly smaller and much slower
-_BLOCK = 1 << 22
+_CONTAINERS = {".nrrd": GZIP, ".nii.gz": GZIP, ".mha": ZLIB}
 
 
 def check_writable(path: str | Path, volume: Volume | None = None) -> str:
@@ -51,25 +44,26 @@ def write_aside(volume: Volume, path: Path, compress: bool = False) -> None:
     digest = voxel_hash(volume.array)
     entries = {**entries_of(volume), VOXEL_HASH: digest}
     packs_head = suffix == ".nii.gz"
-    window = _WINDOWS.get(suffix, 0) if compress or packs_head else 0
+    container = _CONTAINERS.get(suffix) if compress or packs_head else None
     head = _head(volume, suffix, entries, compress)
     blocks: Iterable[bytes | memoryview] = voxel_blocks(volume.array)
+    if packs_head:
+        blocks = chain([head], blocks)
+    if container is not None:
+        blocks = packed(blocks, container)
     with open(path, "wb") as file:
-        if packs_head:
-            blocks = chain([head], blocks)
-        else:
+        if not packs_head:
             file.write(head)
-        for block in _packed(blocks, window):
+        for block in blocks:
             file.write(block)
         if suffix == ".mha" and compress:  # which states the size of what follows
             head = _head(volume, suffix, entries, compress, file.tell() - len(head))
             file.seek(0)
             file.write(head)
     with open(path, "rb") as file:
-        if packs_head:
-            held = _unpacked(file, window)
-        else:
-            held = chain([file.read(len(head))], _unpacked(file, window))
+        start = b"" if packs_head else file.read(len(head))
+        rest = file_blocks(file)
+        held = chain([start], rest if container is None else unpacked(rest, container))
         if not _is_written(held, head, digest):
             raise OutputError("The disk did not keep what was written to it; choose another one.")
 
@@ -83,22 +77,6 @@ def _head(
     if suffix == ".mha":
         return metaimage_header(volume, stored, entries, packed_size if compress else None)
     return nifti_header(volume, stored, entries)
-
-
-def _packed(blocks: Iterable[bytes | memoryview], window: int) -> Iterator[bytes | memoryview]:
-    if not window:
-        yield from blocks
-        return
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, window)
-    for block in blocks:
-        yield packer.compress(block)
-    yield packer.flush()
-
-
-def _unpacked(file: BinaryIO, window: int) -> Iterator[bytes]:
-    unpacker = zlib.decompressobj(window) if window else None
-    while block := file.read(_BLOCK):
-        yield unpacker.decompress(block) if unpacker else block
 
 
 def _is_written(blocks: Iterable[bytes], head: bytes, digest: str) -> bool:
