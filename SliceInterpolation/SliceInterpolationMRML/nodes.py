@@ -6,14 +6,15 @@ the scene); the library speaks LPS and keeps it in the volume. Nothing else in t
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 import vtk
 
 from SliceInterpolationLib.errors import InputError
+from SliceInterpolationLib.files import read_entries, read_file
 from SliceInterpolationLib.files.entries import attributes_from, entries_of, letters_for
 from SliceInterpolationLib.volume import Volume
 
@@ -49,7 +50,7 @@ def volumeFromNode(node, guessedUnits: str | None = None) -> Volume:
 
 
 def sliceAttributes(node) -> dict[str, str]:
-    """What the node, or else the NRRD file that it was loaded from, says about its slices; without the prefix."""
+    """What the node, or else the file that it was loaded from, says about its slices; without the prefix."""
     own = {}
     for name in node.GetAttributeNames() or ():
         if name.startswith(PREFIX):
@@ -202,35 +203,36 @@ def _displayable(array: np.ndarray) -> np.ndarray:
 
 
 def _attributesOfFile(node) -> dict[str, str]:
-    """Header entries of the NRRD file behind a node, which the reader of scalar volumes does not hand on.
+    """Header entries of the file behind a node, which the reader of scalar volumes does not hand on.
 
     Empty where the node was changed since it was read.
     """
     storage = node.GetStorageNode() if node.GetScene() is not None else None
     path = Path((storage.GetFileName() or "") if storage is not None else "")
-    if path.suffix.lower() != ".nrrd" or not path.is_file() or node.GetModifiedSinceRead():
+    if not path.is_file() or node.GetModifiedSinceRead():
         return {}
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return {}
-    own = {
-        key[len(PREFIX) :]: reader.GetMetaData(key)
-        for key in reader.GetMetaDataKeys()
-        if key.startswith(PREFIX)
-    }
-    if "SliceProvenance" in own and reader.GetDimension() == 3 and _isFlipped(node, reader, own):
-        own["SliceProvenance"] = own["SliceProvenance"][::-1]
-    return own
-
-
-def _isFlipped(node, reader: sitk.ImageFileReader, own: dict[str, str]) -> bool:
-    """Readers turn left-handed grids around; the slices then come in the opposite order."""
+    own, direction = _entriesOfFile(path, path.stat().st_mtime_ns)
+    if "SliceProvenance" not in own:
+        return own
+    # Readers turn left-handed grids around; the slices then come in the opposite order.
     axis = "ijk".find(own.get("SliceAxis", "k"))
-    inFile = np.reshape(reader.GetDirection(), (3, 3))[:, axis]
-    return float(inFile @ _geometry(node)[2][:, axis]) < 0
+    isFlipped = float(direction[:, axis] @ _geometry(node)[2][:, axis]) < 0
+    return {**own, "SliceProvenance": own["SliceProvenance"][:: -1 if isFlipped else 1]}
+
+
+@lru_cache(maxsize=64)
+def _entriesOfFile(path: Path, modified: int) -> tuple[dict[str, str], np.ndarray | None]:
+    """The entries of a file of ours, as far as they are said of its voxels, and the direction of its grid.
+
+    modified: when the file was; the voxels are read once for each version of it, and only of a file of ours.
+    """
+    if not read_entries(path):
+        return {}, None
+    try:
+        volume = read_file(path)
+    except InputError:
+        return {}, None
+    return entries_of(volume), volume.direction
 
 
 def _placeInHierarchy(node, referenceNode) -> None:

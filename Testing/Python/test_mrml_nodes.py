@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from slicercore import core, slicer, vtk  # noqa: F401
@@ -83,11 +85,8 @@ def test_update_replaces_old_attributes(core):  # noqa: F811
     assert nodes.volumeFromNode(node).provenance == "AAAAA"
 
 
-@pytest.mark.parametrize(("left_handed", "letters"), [(False, "ASAAA"), (True, "ASAAA")])
-def test_header_of_a_file_that_slicer_read(core, tmp_path, left_handed, letters):  # noqa: F811
-    volume = tilted(left_handed)
-    volume.provenance = letters
-    path, *_ = write_volume(volume, tmp_path / "part.nrrd")
+def loaded(core, path):  # noqa: F811
+    """A node as the application loads it from a file."""
     storage = core.scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
     storage.SetFileName(str(path))
     storage.SetSingleFile(True)
@@ -95,9 +94,29 @@ def test_header_of_a_file_that_slicer_read(core, tmp_path, left_handed, letters)
     node = core.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     node.SetAndObserveStorageNodeID(storage.GetID())
     assert storage.ReadData(node)
+    return node
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".mha"])
+@pytest.mark.parametrize("left_handed", [False, True])
+def test_header_of_a_file_that_slicer_read(core, tmp_path, left_handed, suffix):  # noqa: F811
+    volume = replace(tilted(left_handed), provenance="ASAAA", history=({"method": "linear"},))
+    path, *_ = write_volume(volume, tmp_path / f"part{suffix}")
+    node = loaded(core, path)
     back = nodes.volumeFromNode(node)
     number = back.provenance.index("S")
     np.testing.assert_array_equal(back.array[number], volume.array[1])
+    assert back.history == volume.history
+    assert nodes.isResult(node)
+
+
+def test_header_that_is_of_other_voxels(core, tmp_path):  # noqa: F811
+    """A program that changes voxels and keeps the header does not make them acquired."""
+    path, *_ = write_volume(tilted(), tmp_path / "part.nrrd")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert nodes.volumeFromNode(loaded(core, path)).provenance == "?????"
 
 
 def test_wide_integers_become_displayable(core):  # noqa: F811

@@ -12,6 +12,8 @@ import gzip
 import json
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,21 +71,12 @@ def read_nifti(path: Path, remarks: list[str]) -> tuple[np.ndarray, np.ndarray, 
 
     Raises InputError for what is damaged, incomplete or no scalar 3-D image; remarks tell what was not clear.
     """
-    with open(path, "rb") as plain:
-        is_compressed = plain.read(2) == b"\x1f\x8b"
-        plain.seek(0)
-        file = gzip.GzipFile(fileobj=plain) if is_compressed else plain
-        try:
-            header, order = _read_header(file, path)
-            stored = np.dtype(_scalar_type(header, path)).newbyteorder(order)
-            shape = _shape(header, path)
-            offset = _voxel_offset(header, path)
-            entries = _read_entries(file, offset, order)
-            raw = _read_voxels(file, path, shape, stored, is_compressed)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(
-                f"'{path.name}' is incomplete or damaged: its gzip stream cannot be unpacked ({error}); copy it again."
-            ) from None
+    with _opened(path) as (file, is_compressed):
+        header, order = _read_header(file, path)
+        stored = np.dtype(_scalar_type(header, path)).newbyteorder(order)
+        shape = _shape(header, path)
+        entries = _read_entries(file, _voxel_offset(header, path), order)
+        raw = _read_voxels(file, path, shape, stored, is_compressed)
     affine = _affine(header, path, remarks)
     intent = int(header["intent_code"])
     if intent in _STATISTICS:
@@ -91,6 +84,27 @@ def read_nifti(path: Path, remarks: list[str]) -> tuple[np.ndarray, np.ndarray, 
             f"The header of '{path.name}' calls it a statistical map (intent {intent}), not an image."
         )
     return _scaled(raw, header, path), affine, entries, intent == _LABEL_INTENT
+
+
+def read_nifti_entries(path: Path) -> dict[str, str]:
+    """Our entries alone. Raises InputError for a file that is no NIfTI."""
+    with _opened(path) as (file, _):
+        header, order = _read_header(file, path)
+        return _read_entries(file, _voxel_offset(header, path), order)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, bool]]:
+    """The file, unpacked where it is packed, and whether it is; whatever the suffix says."""
+    with open(path, "rb") as plain:
+        is_compressed = plain.read(2) == b"\x1f\x8b"
+        plain.seek(0)
+        try:
+            yield (gzip.GzipFile(fileobj=plain) if is_compressed else plain), is_compressed
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                f"'{path.name}' is incomplete or damaged: its gzip stream cannot be unpacked ({error}); copy it again."
+            ) from None
 
 
 def nifti_header(volume: Volume, stored: np.dtype, entries: dict[str, str]) -> bytes:

@@ -17,7 +17,7 @@ from .entries import HEADER_PREFIX, VOXEL_HASH, attributes_from, letters_for, vo
 from .formats import SUFFIXES, scalar_shape, suffix_of
 from .headers import TextHeader, read_header
 from .metaimage import joined
-from .nifti import read_nifti
+from .nifti import read_nifti, read_nifti_entries
 from .soundness import check_data, check_grid, check_length
 
 
@@ -75,6 +75,32 @@ def read_labelmap(path: str | Path) -> Volume:
     return Volume(**{**attributes, "array": array}, units="label", slice_axis=axis)
 
 
+def read_entries(path: str | Path) -> dict[str, str]:
+    """What the header of a file says of its slices, without a look at the voxels; empty where it says nothing.
+
+    Whether that is said of these voxels shows only when they are read (see `read_volume`).
+    """
+    path = Path(path)
+    try:
+        return _own(read_nifti_entries(path) if _is_nifti(path) else _text_entries(read_header(path)))
+    except (InputError, OSError):
+        return {}
+
+
+def _is_nifti(path: Path) -> bool:
+    return suffix_of(path).startswith(".nii")
+
+
+def _text_entries(header: TextHeader) -> dict[str, str]:
+    return header.entries if header.is_nrrd else joined(header.entries)
+
+
+def _own(entries: dict[str, str]) -> dict[str, str]:
+    return {
+        key[len(HEADER_PREFIX) :]: value for key, value in entries.items() if key.startswith(HEADER_PREFIX)
+    }
+
+
 def _read_file(path: Path, remarks: list[str]) -> Volume:
     """One NRRD, NIfTI or MetaImage file with what its header tells about the slices, if that is of these voxels."""
     attributes, entries, is_label = _load(path, remarks)
@@ -96,13 +122,12 @@ def _load(path: Path, remarks: list[str]) -> tuple[dict[str, Any], dict[str, str
     """Voxels and grid as attributes of `Volume`, our entries in the header, and whether it is a segmentation."""
     if not path.is_file():
         raise InputError(f"There is no file '{path}'; check the path.")
-    suffix = suffix_of(path)
-    if not suffix:
+    if not suffix_of(path):
         raise InputError(
             f"'{path.name}' is not in a format read here; use {', '.join(SUFFIXES)} or the folder of a DICOM series."
         )
     try:
-        if suffix.startswith(".nii"):
+        if _is_nifti(path):
             array, affine, entries, is_label = read_nifti(path, remarks)
             spacing = np.linalg.norm(affine[:3, :3], axis=0)
             grid = {
@@ -116,14 +141,11 @@ def _load(path: Path, remarks: list[str]) -> tuple[dict[str, Any], dict[str, str
             image = _read_image(path, header, remarks)
             read = Volume.from_sitk(image, units="label")
             attributes = {name: getattr(read, name) for name in ("array", "spacing", "origin", "direction")}
-            entries = joined(header.entries) if suffix in (".mha", ".mhd") else header.entries
+            entries = _text_entries(header)
             is_label = any(key.startswith("Segment0") for key in entries)
     except OSError as error:
         raise InputError(f"'{path}' cannot be read ({error.strerror or error}).") from error
-    own = {
-        key[len(HEADER_PREFIX) :]: value for key, value in entries.items() if key.startswith(HEADER_PREFIX)
-    }
-    return attributes, own, is_label
+    return attributes, _own(entries), is_label
 
 
 def _read_image(path: Path, header: TextHeader, remarks: list[str]) -> sitk.Image:
