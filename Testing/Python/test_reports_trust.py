@@ -276,3 +276,38 @@ def test_verdict_on_real_scans(scans):
     assert [one.figure for one in report.comparisons] == ["psnr_brain", "ssim_brain"]  # no skull in MR
     assert len(report.slices) == module.DEFAULT_SLICES >= FEWEST_SLICES
     assert any("12 mm apart" in remark for remark in report.remarks)
+
+
+def test_the_flow_of_a_gap_is_found_once_for_all_methods(monkeypatch):
+    """Network and flow look at the same pairs; what they predict is what each predicts alone."""
+    from SliceInterpolationLib.networks import lucas_kanade
+
+    found = []
+    alone = lucas_kanade._symmetric_flow
+    monkeypatch.setattr(lucas_kanade, "_symmetric_flow", lambda *pair: found.append(pair) or alone(*pair))
+    array = np.rint(moving_ellipse(14, shift=1.0)).astype(np.int16)  # air all around
+    volume = Volume(array, (0.6, 0.6, 5.0), units="HU", provenance=ACQUIRED * 14)
+    report = trust(volume)
+    assert len(found) == len(report.slices)
+    for method in ("flow-refine", "flow"):
+        by_itself = trust(volume, method=method, baselines=())
+        np.testing.assert_equal(by_itself.means[method], report.means[method])
+    assert len(found) == 3 * len(report.slices)
+
+
+def test_flow_is_shared_only_where_it_is_the_same():
+    import torch
+
+    from SliceInterpolationLib.networks.lucas_kanade import shared_flow, symmetric_flow
+
+    a, b, c = (torch.from_numpy(image).float()[None, None] for image in moving_ellipse(3))
+    expected = [symmetric_flow(a, b), symmetric_flow(b, c), symmetric_flow(a, b, iterations=1)]
+    with shared_flow():
+        first = symmetric_flow(a, b)
+        assert symmetric_flow(a.clone(), b) is first
+        got = [first, symmetric_flow(b, c), symmetric_flow(a, b, iterations=1)]
+        box = (slice(16, 64), slice(8, 80))
+        assert symmetric_flow(a, b, box=box).shape == (1, 2, 24, 36)
+    for one, other in zip(got, expected):
+        assert torch.equal(one, other)
+    assert symmetric_flow(a, b) is not symmetric_flow(a, b)

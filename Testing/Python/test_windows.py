@@ -319,17 +319,15 @@ def test_out_of_memory_goes_on_in_windows_then_on_the_cpu(name, limit, words, he
 
 @pytest.mark.parametrize("name", ["flow", "default"])
 def test_the_flow_of_a_gap_is_computed_once(name, head, monkeypatch):
-    from SliceInterpolationLib.interpolators import flow
-    from SliceInterpolationLib.networks import flow_refine
+    from SliceInterpolationLib.networks import lucas_kanade
 
     calls = []
-    for module in (flow, flow_refine):
-        original = module.symmetric_flow
-        monkeypatch.setattr(
-            module,
-            "symmetric_flow",
-            lambda *slices, original=original, **options: (calls.append(1), original(*slices, **options))[1],
-        )
+    original = lucas_kanade.symmetric_flow
+    monkeypatch.setattr(
+        lucas_kanade,
+        "symmetric_flow",
+        lambda *slices, **options: (calls.append(1), original(*slices, **options))[1],
+    )
     stack = SliceStack(head, 4.0, (0.9, 0.9))
     positions = [number / 4 for number in range(13)]
     together = list(create(name).synthesize(stack, positions))

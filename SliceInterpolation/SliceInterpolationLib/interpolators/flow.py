@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..networks.lucas_kanade import full_flow, symmetric_flow, warp
+from ..networks.lucas_kanade import full_flow, gap_flow, warp
 from ..stack import SliceStack
 from .on_device import OnDeviceSliceWise
 
@@ -24,7 +24,7 @@ class Flow(OnDeviceSliceWise):
         self, slices: torch.Tensor, stack: SliceStack, box: tuple[slice, slice]
     ) -> tuple[torch.Tensor, ...]:
         """The two slices within the box and half of the displacement between them, in pixels."""
-        flow = symmetric_flow(slices[:, 1:2], slices[:, 2:3], box=box)
+        flow = gap_flow(slices, box)
         before, after = slices[:, 1:3][(..., *box)].split(1, dim=1)
         return before, after, full_flow(flow, before.shape[-2:])
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..networks.lucas_kanade import MULTIPLE
 from ..networks.sliding_window import Apply, SlidingWindow, smallest_side, whole
 from ..stack import SliceStack
 from .base import Interpolator, split_positions
@@ -49,7 +50,7 @@ class OnDevice(Interpolator):
         """Rows and columns worth predicting: the body of the stack with a margin, or all; None where all is air."""
         if stack.body is None:
             return None
-        box, multiple = [], getattr(self.network, "multiple", 2)  # of flow, which works at half resolution
+        box, multiple = [], getattr(self.network, "multiple", MULTIPLE)
         for along, size in zip(stack.body, stack.slices.shape[1:]):
             if self.reach is None:
                 along = slice(0, size)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .lucas_kanade import Box, full_flow, symmetric_flow, warp
+from .lucas_kanade import MULTIPLE, Box, continued, full_flow, gap_flow, warp
 from .sliding_window import Apply, whole
 
 _LOWEST_LOG_SD, _HIGHEST_LOG_SD = -1.0, 6.5  # 0.4 to 665 HU
@@ -67,7 +67,7 @@ class FlowRefine(nn.Module):
     paper = "SliceInterpolation, this project"
     intensity = "hu"
     conditions = ("gap_mm", "pixel_mm", "thickness_ratio", "t")
-    multiple = 8
+    multiple = MULTIPLE
     """What the sides are padded to a multiple of."""
     reach = 88
     """Pixels around it that the network sees of a slice, given the flow; the flow itself depends on whole slices."""
@@ -129,7 +129,7 @@ class FlowRefine(nn.Module):
         """
         size = slices.shape[-2:]
         half_flow = self.prior(slices) if half_flow is None else half_flow
-        slices = _pad_to_multiple(slices, self.multiple)
+        slices = continued(slices)
         geometry = self._geometry(gap_mm, pixel_mm, t, thickness_mm)
 
         def decide(images: torch.Tensor, flow: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -152,13 +152,12 @@ class FlowRefine(nn.Module):
         by default all. Returns (B, 2, h, w) in pixels of the half-resolution grid of what `forward` will see, padded
         to a multiple of 8. It is the same for every position between the slices.
         """
-        slices = _pad_to_multiple(slices, self.multiple)
-        if box is None:
-            box = tuple(slice(0, size) for size in slices.shape[-2:])
-        box = tuple(slice(along.start, -(-along.stop // self.multiple) * self.multiple) for along in box)
         if self.flow_prior:
-            return symmetric_flow(slices[:, 1:2], slices[:, 2:3], box=box)
-        return slices.new_zeros(len(slices), 2, *((along.stop - along.start) // 2 for along in box))
+            return gap_flow(slices, box)
+        sides = slices.shape[-2:] if box is None else (along.stop - along.start for along in box)
+        return slices.new_zeros(
+            len(slices), 2, *(-(-side // self.multiple) * self.multiple // 2 for side in sides)
+        )
 
     def _observe(self, slices: torch.Tensor, half_flow: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """What the convolutions see besides the flow: (B, images, H, W)."""
@@ -235,8 +234,3 @@ def _pointwise(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
 
 def _double(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def _pad_to_multiple(image: torch.Tensor, multiple: int) -> torch.Tensor:
-    down, right = -image.shape[-2] % multiple, -image.shape[-1] % multiple
-    return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image

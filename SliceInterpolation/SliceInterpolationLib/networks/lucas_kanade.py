@@ -10,6 +10,10 @@ vision, IJCAI 1981; symmetric form, robust weights and constants are ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 
@@ -20,6 +24,9 @@ BONE = (200.0, 1500.0)
 
 Box = tuple[slice, slice]
 """Rows and columns."""
+
+MULTIPLE = 8
+"""Sides are continued to a multiple of this, so that flow and a network that starts from it see the same pixels."""
 
 _COARSEST_SIDE = 8
 _WINDOW_SIGMA = 2.0  # px, the neighborhood over which one displacement is fitted
@@ -56,6 +63,18 @@ def symmetric_flow(
     Returns m: (B, 2, ceil(H/2), ceil(W/2)) in pixels of the HALF-resolution grid, channel 0 along x, with
     before(x - m) ~ after(x + m); of the box alone where there is one. `full_flow` brings it to the full grid.
     """
+    if _shared is None:
+        return _symmetric_flow(before, after, iterations, box)
+    if not _shared or not _shared[0].is_of(before, after, iterations, box):
+        _shared[:] = [
+            _Remembered(before, after, iterations, box, _symmetric_flow(before, after, iterations, box))
+        ]
+    return _shared[0].flow
+
+
+def _symmetric_flow(
+    before: torch.Tensor, after: torch.Tensor, iterations: int, box: Box | None
+) -> torch.Tensor:
     with torch.no_grad():
         finest, *coarser = _pyramid(_normalize(torch.cat((before, after), dim=1)))
         flow = torch.zeros_like((coarser or [finest])[-1])
@@ -66,6 +85,54 @@ def symmetric_flow(
         rows, columns = (slice(along.start // 2, -(-along.stop // 2)) for along in box)
         flow = _resized(flow, finest.shape[-2:])
         return _refine(finest[..., rows, columns], flow[..., rows, columns], iterations)
+
+
+def gap_flow(slices: torch.Tensor, box: Box | None = None) -> torch.Tensor:
+    """`symmetric_flow` of the two middle ones of four slices, their sides continued to a multiple of `MULTIPLE`.
+
+    slices: (B, 4, H, W) in HU. box: rows and columns where the flow is wanted, from multiples on; by default all.
+    Returns (B, 2, h, w) of the box, its sides rounded up to the multiple too, in half-resolution pixels.
+    """
+    slices = continued(slices)
+    if box is None:
+        box = tuple(slice(0, size) for size in slices.shape[-2:])
+    box = tuple(slice(along.start, -(-along.stop // MULTIPLE) * MULTIPLE) for along in box)
+    return symmetric_flow(slices[:, 1:2], slices[:, 2:3], box=box)
+
+
+def continued(image: torch.Tensor) -> torch.Tensor:
+    """The last two sides of a (B, C, H, W) continued to a multiple of `MULTIPLE` by repeating the border."""
+    down, right = (-side % MULTIPLE for side in image.shape[-2:])
+    return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
+
+
+@dataclass
+class _Remembered:
+    before: torch.Tensor
+    after: torch.Tensor
+    iterations: int
+    box: Box | None
+    flow: torch.Tensor
+
+    def is_of(self, before: torch.Tensor, after: torch.Tensor, iterations: int, box: Box | None) -> bool:
+        return (self.iterations, self.box) == (iterations, box) and all(
+            one.shape == other.shape and one.device == other.device and torch.equal(one, other)
+            for one, other in ((self.before, before), (self.after, after))
+        )
+
+
+_shared: list[_Remembered] | None = None
+
+
+@contextmanager
+def shared_flow() -> Iterator[None]:
+    """While it lasts, several methods that look at the same pair of slices, one after the other, find its flow once."""
+    global _shared
+    outer, _shared = _shared, []
+    try:
+        yield
+    finally:
+        _shared = outer
 
 
 def full_flow(half_flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -6,7 +6,7 @@ loses another is not called best. `JUDGED` holds the margins, `FEWEST_SLICES` be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -202,8 +202,8 @@ def trust(
     rows = []
     for done, number in enumerate(numbers, start=1):
         truth = SliceTruth(stack.image(number) * gain + offset, stack.pixel)
-        for which, stream in predictions.items():
-            figures = truth.score(_finite(next(stream), which, number) * gain + offset)
+        for which, predicted in _next_of_all(predictions):
+            figures = truth.score(_finite(predicted, which, number) * gain + offset)
             for figure in figures:
                 if figure.startswith("psnr"):
                     figures[figure] = min(figures[figure], _PERFECT_DB)
@@ -217,6 +217,17 @@ def trust(
     trusted, verdict = judge(name, methods[1:], comparisons, len(numbers), gap)
     means = {which: {f: _mean(common(rows, f).get(which)) for f in FIGURES} for which in methods}
     return TrustReport(name, gap, numbers, rows, means, comparisons, trusted, verdict, remarks)
+
+
+def _next_of_all(predictions: dict[str, Iterator[np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+    """The next slice of every method; those that need the flow there find it once."""
+    if not any(map(needs_torch, predictions)):
+        yield from ((which, next(stream)) for which, stream in predictions.items())
+        return
+    from ..networks.lucas_kanade import shared_flow
+
+    with shared_flow():
+        yield from ((which, next(stream)) for which, stream in predictions.items())
 
 
 def _without_torch(methods: tuple[str, ...], remarks: list[str]) -> tuple[str, ...]:
