@@ -22,7 +22,8 @@ def check_interpolatable(volume: Volume, force: bool = False) -> None:
                 )
     if force:
         return
-    if volume.array.dtype.kind in "iub" and _looks_like_labelmap(volume.array):
+    _check_contrast(volume)
+    if volume.units == "label" or _looks_like_labelmap(volume.array):
         raise InputError(
             "The volume looks like a labelmap (a few whole numbers only); choose the scan, "
             "or use --force if this is an image."
@@ -35,10 +36,11 @@ def check_interpolatable(volume: Volume, force: bool = False) -> None:
 
 
 def check_acquired(volume: Volume, what: str, remarks: list[str]) -> None:
-    """Raise InputError for a volume that holds made slices: only what a scanner acquired can be the truth.
+    """Raise InputError for a volume of made slices, or of one value: only what a scanner acquired can be the truth.
 
     what: that needs the truth, for the text. Slices of unknown origin are taken, with a remark.
     """
+    _check_contrast(volume)
     made = {SYNTHESIZED: "synthesized", DENOISED: "denoised", MAP: "computed"}
     found = [
         f"{volume.provenance.count(letter)} {word}"
@@ -57,11 +59,23 @@ def check_acquired(volume: Volume, what: str, remarks: list[str]) -> None:
         )
 
 
+def _check_contrast(volume: Volume) -> None:
+    low = volume.array.min()
+    if low == volume.array.max():
+        raise InputError(
+            f"All voxels have the value {low:g}, so there is nothing to see; choose another volume."
+        )
+
+
 def _looks_like_labelmap(array: np.ndarray) -> bool:
-    low, high = int(array.min()), int(array.max())
+    """A few whole numbers from 0 on, also where a program has stored them as float."""
+    low, high = float(array.min()), float(array.max())
     if low < 0 or high > 65535:
         return False
-    used = np.zeros(high + 1, dtype=bool)
+    used = np.zeros(int(high) + 1, dtype=bool)
     for image in array:
-        used[image] = True
+        whole = image if image.dtype.kind in "iub" else image.astype(np.uint16)
+        if whole is not image and not np.array_equal(whole, image):
+            return False
+        used[whole.astype(np.uint16)] = True
     return int(used.sum()) <= _LABELMAP_VALUES

@@ -46,7 +46,8 @@ def test_the_sentence(options, words):
         (scan(gap=30.0), {}, "choose flow or cubic, or switch on 'Run in spite of warnings'"),
         (scan(slices=2), {"output_mode": "denoised"}, "at least 3 slices"),
         (scan(), {"method": "nonsense"}, "There is no model 'nonsense'"),
-        (Volume(np.zeros((5, 32, 32), np.int16), (1.0, 1.0, 5.0)), {}, "labelmap"),
+        (Volume(np.eye(32, dtype=np.int16)[None].repeat(5, axis=0), (1.0, 1.0, 5.0)), {}, "labelmap"),
+        (Volume(np.zeros((5, 32, 32), np.int16), (1.0, 1.0, 5.0)), {}, "All voxels have the value 0"),
     ],
 )
 def test_refusals_speak_of_the_panel(volume, options, words):

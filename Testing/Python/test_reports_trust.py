@@ -213,6 +213,9 @@ def test_constant_and_perfectly_predicted_volumes():
     )
     assert empty.trusted is not None
     constant = Volume(np.full((20, 32, 32), 40, np.int16), (1, 1, 5), units="HU", provenance=ACQUIRED * 20)
+    with pytest.raises(InputError, match="All voxels have the value 40"):
+        trust(constant, method="linear", baselines=("nearest",))
+    constant.array[0, 0, 0] = 41
     report = trust(constant, method="linear", baselines=("nearest",))
     assert report.trusted is None
     assert report.verdict.startswith("Too few slices to judge on this scan: 0 ")
