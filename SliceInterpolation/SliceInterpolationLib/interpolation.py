@@ -18,7 +18,7 @@ from .progress import Progress
 from .request import ISOTROPIC, Request
 from .stack import SliceStack
 from .uncertainty import calibrate
-from .volume import SYNTHESIZED, Volume
+from .volume import ACQUIRED, SYNTHESIZED, UNKNOWN, Volume
 
 _GAP_TOLERANCE = 1.5  # a gap this many times beyond the trained range is still bridged, with a warning
 
@@ -168,6 +168,10 @@ def _interleave(
     """Voxels of the result, of the error SD, and the provenance of its slices."""
     stack = SliceStack.of(volume)
     calibration = None
+    if uncertainty and not set(volume.provenance) <= {ACQUIRED, UNKNOWN}:
+        remarks.append(
+            "Error SD: 0 is written for slices that an earlier run made; their error is not known here."
+        )
     if uncertainty and factor > 1:
         calibration = calibrate(stack, volume.provenance, interpolator, model, progress)
     total = (volume.slice_count - 1) * factor + 1

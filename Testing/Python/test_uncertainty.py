@@ -141,6 +141,15 @@ def test_every_slice_has_its_own_error():
         assert np.mean(shares) > 0.9
 
 
+def test_the_error_of_made_slices_is_not_known(phantom_volume):
+    made = interpolate(phantom_volume, method="linear").volume
+    again = interpolate(made, uncertainty=True, force=True)
+    assert any("0 is written for slices that an earlier run made" in remark for remark in again.remarks)
+    assert any("too few acquired slices to check it" in remark for remark in again.remarks)
+    first = interpolate(phantom_volume, uncertainty=True)
+    assert not any("earlier run" in remark for remark in first.remarks)
+
+
 def test_calibration_holds_on_an_unseen_head(scans):
     """Every second slice of a thin head as the truth: the SD as predicted is far too large there."""
     volume = read_file(scans / "head_crane_ge_soft_1mm.nii.gz")
