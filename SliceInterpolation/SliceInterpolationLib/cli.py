@@ -12,12 +12,15 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, NoReturn
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from . import __version__, process
 from .errors import InputError
 from .progress import MODES, Reporter
 from .request import Request
+
+if TYPE_CHECKING:
+    from .volume import Volume
 
 PREDICTION_OPTIONS = ("method", "axis", "device", "units")
 """The options of commands that predict slices of a scan without making a volume of it."""
@@ -213,7 +216,7 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
     reporter.result([str(path) for path in outputs.paths], provenance=[r.volume.provenance for r in results])
 
 
-def _summary(volume, made) -> str:
+def _summary(volume: Volume, made: Volume) -> str:
     return (
         f"{volume.slice_count} slices at {volume.slice_spacing:.4g} mm -> {made.slice_count} at "
         f"{made.slice_spacing:.4g} mm ({made.provenance.count('S')} synthesized, "

@@ -1,0 +1,1 @@
+"""SliceInterpolationTrainerLib: own scans in, a model out that the panel and the command line then offer."""

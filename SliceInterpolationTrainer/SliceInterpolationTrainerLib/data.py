@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter
 
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.stack import percentiles
+from SliceInterpolationLib.volume import AIR_LIMIT_HU, Volume
 
 _COLUMNS = ("file", "split", "modality", "body")
 
@@ -92,8 +93,9 @@ def load_stacks(
             if dz / dx > 1.5:  # pixels of the reformatted planes must be about square
                 voxels, dx = _halve_in_plane(voxels), 2 * dx
             pixel = float(np.sqrt(dx * dz))
-            for axis, name in ((1, "coronal"), (2, "sagittal")):
-                planes = np.ascontiguousarray(np.moveaxis(voxels, axis, 0))
+            scan = Volume(voxels, slice_axis="k", units="HU")
+            for axis, name in (("j", "coronal"), ("i", "sagittal")):
+                planes = np.ascontiguousarray(scan.along(axis).slices)
                 name = f"{row['file']} {name} {is_head:d}"
                 stacks.append(Stack(name, planes, dx, pixel, weight, limits, source))
     for stack in stacks:
@@ -160,7 +162,7 @@ class ExampleSampler:
             zoom = float(np.exp(rng.uniform(-0.3, 0.3))) if rng.random() < 0.4 else 1.0
             angle = float(rng.uniform(0, 360)) if zoom != 1.0 else 0.0
             images = self._cut(stack, [*before, *after, steps], thick, zoom, angle, rng)
-            if images is not None and (images[-1] > -500).mean() > 0.25:
+            if images is not None and (images[-1] > AIR_LIMIT_HU).mean() > 0.25:
                 break
         images = _augment(images, rng)
         t = (steps - before[1]) / interval
@@ -177,7 +179,9 @@ class ExampleSampler:
             percentiles=stack.percentiles,
         )
 
-    def _task(self, stack: Stack, rng: np.random.Generator):
+    def _task(
+        self, stack: Stack, rng: np.random.Generator
+    ) -> tuple[list[int], list[int], int, int, int] | None:
         """Indices of the two slices before, the two after and the target, with thickness and interval in slices."""
         low, high = self.gap_mm
         intervals = np.arange(2, int(high / stack.spacing) + 1)
@@ -206,7 +210,15 @@ class ExampleSampler:
             after[1] = after[0]
         return before, after, start + offset, thick, interval
 
-    def _cut(self, stack, indices, thick, zoom, angle, rng):
+    def _cut(
+        self,
+        stack: Stack,
+        indices: list[int],
+        thick: int,
+        zoom: float,
+        angle: float,
+        rng: np.random.Generator,
+    ) -> np.ndarray | None:
         """The same patch of five slices, (5, patch, patch) float32; None where the scan is too small."""
         side = self.patch if zoom == 1.0 else int(np.ceil(self.patch / zoom * 1.42)) + 2
         rows, columns = stack.slices.shape[1:]

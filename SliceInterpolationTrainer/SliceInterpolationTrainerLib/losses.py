@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Callable
+from typing import Any, Callable
 
 import torch
 import torch.nn.functional as F
@@ -260,11 +260,11 @@ class Diffusion(nn.Module):
             return F.mse_loss(full_precision(answer), full_precision(wanted))
 
 
-def _ssim_l1(similarity_weight: float = 0.3, l1_weight: float = 0.7, **options) -> SimilarityL1:
+def _ssim_l1(similarity_weight: float = 0.3, l1_weight: float = 0.7, **options: Any) -> SimilarityL1:
     return SimilarityL1(SSIM(**options), similarity_weight, l1_weight)
 
 
-def _ms_ssim_l1(similarity_weight: float = 0.3, l1_weight: float = 0.7, **options) -> SimilarityL1:
+def _ms_ssim_l1(similarity_weight: float = 0.3, l1_weight: float = 0.7, **options: Any) -> SimilarityL1:
     return SimilarityL1(MSSSIM(**options), similarity_weight, l1_weight)
 
 
@@ -285,7 +285,7 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
 (prediction, target)."""
 
 
-def build_loss(name: str, **options) -> nn.Module:
+def build_loss(name: str, **options: Any) -> nn.Module:
     """The loss of that name; ValueError for an unknown name, TypeError for an option that it lacks."""
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}, known are {', '.join(LOSSES)}")

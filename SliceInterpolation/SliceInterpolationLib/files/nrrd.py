@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..volume import Volume
@@ -30,5 +32,5 @@ def nrrd_header(volume: Volume, stored: np.dtype, entries: dict[str, str], compr
     return ("\n".join(lines) + "\n\n").encode("utf-8", "surrogateescape")
 
 
-def _vector(values) -> str:
+def _vector(values: Iterable[float]) -> str:
     return "(" + ",".join(repr(float(value)) for value in values) + ")"

@@ -76,7 +76,7 @@ class SliceWise(Interpolator):
     """Base of the methods that need only a few neighboring slices and a fraction t between two of them."""
 
     def synthesize(self, stack: SliceStack, positions: Sequence[float]) -> Iterator[np.ndarray]:
-        """See `Interpolator.synthesize`."""
+        """The slices at `positions` in order; those that lie on a slice of the stack are that slice."""
         for before, t in split_positions(stack, positions):
             yield stack.image(before).copy() if t == 0 else self.between(stack, before, t)
 

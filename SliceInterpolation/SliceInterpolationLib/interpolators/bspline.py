@@ -21,7 +21,10 @@ class BSpline(Interpolator):
     _ghosts = 8  # the prefilter's pole 0.268 to this power is below float32 noise in HU
 
     def synthesize(self, stack: SliceStack, positions: Sequence[float]) -> Iterator[np.ndarray]:
-        """See `Interpolator.synthesize`."""
+        """The spline at `positions` in order, each (rows, columns) float32.
+
+        Its coefficients are computed once, and need three times the stack in memory, as float32.
+        """
         places = [before + t for before, t in split_positions(stack, positions)]
         ghosts = min(self._ghosts, len(stack) - 1)
         body = np.asarray(stack.slices, dtype=np.float32)

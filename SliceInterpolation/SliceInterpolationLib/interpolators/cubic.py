@@ -17,7 +17,7 @@ class Cubic(SliceWise):
     name = "cubic"
 
     def between(self, stack: SliceStack, before: int, t: float) -> np.ndarray:
-        """See `SliceWise.between`."""
+        """The polynomial at `before` + t; (rows, columns) float32."""
         count = min(4, len(stack))
         first = min(max(before - (count - 1) // 2, 0), len(stack) - count)
         weights = lagrange_weights(count, before + t - first)

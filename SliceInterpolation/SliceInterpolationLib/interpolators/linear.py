@@ -14,6 +14,6 @@ class Linear(SliceWise):
     name = "linear"
 
     def between(self, stack: SliceStack, before: int, t: float) -> np.ndarray:
-        """See `SliceWise.between`."""
+        """Both slices mixed by nearness; (rows, columns) float32."""
         first, second = stack.image(before), stack.image(before + 1)
         return first + np.float32(t) * (second - first)

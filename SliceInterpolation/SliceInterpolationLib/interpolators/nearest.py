@@ -14,5 +14,5 @@ class Nearest(SliceWise):
     name = "nearest"
 
     def between(self, stack: SliceStack, before: int, t: float) -> np.ndarray:
-        """See `SliceWise.between`."""
+        """The slice before for t up to 0.5, else the one after; (rows, columns) float32."""
         return stack.image(before + (t > 0.5)).copy()

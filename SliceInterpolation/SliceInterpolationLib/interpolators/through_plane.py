@@ -51,11 +51,18 @@ class ThroughPlaneInterpolator(OnDevice):
     def run(
         self, values: np.ndarray, stack: SliceStack, factor: int, buffers: np.ndarray
     ) -> Iterator[np.ndarray]:
-        """All dense slices in order, in the network's intensities, from `values`, the stack in them."""
+        """All dense slices in order, in the network's intensities.
+
+        values: the stack in them, (N, rows, columns); buffers: (2, (N - 1) * factor + 1, rows, columns) for the two
+        dense views.
+        """
         raise NotImplementedError
 
     def synthesize(self, stack: SliceStack, positions: Sequence[float]) -> Iterator[np.ndarray]:
-        """See `Interpolator.synthesize`. InputError for positions that no whole factor gives."""
+        """Predict the slices at `positions` in order; both views are made before the first one comes.
+
+        InputError for positions that no whole factor gives, and where the disk has no room for the views.
+        """
         places = list(split_positions(stack, positions))
         factor = common_factor([t for _, t in places])
         box = self.box(stack)
@@ -97,24 +104,28 @@ class ThroughPlaneInterpolator(OnDevice):
 
 
 class SaintInterpolator(ThroughPlaneInterpolator):
-    """SAINT: see `networks.saint`."""
+    """SAINT (`networks.saint`) on a stack: sub-pixel convolution along the slices, by distances in mm."""
 
     buffer_type = np.int16  # whole HU, as the network that merges them saw them in training
     chunk = 8
 
-    def run(self, values, stack, factor, buffers):
-        """See `ThroughPlaneInterpolator.run`."""
+    def run(
+        self, values: np.ndarray, stack: SliceStack, factor: int, buffers: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """SAINT's dense slices, from HU + 1024."""
         volume = self.network.volume(chunk=self.chunk)
         return volume(values, (stack.gap, *stack.pixel), factor, buffers, self._advance)
 
 
 class AcvttInterpolator(ThroughPlaneInterpolator):
-    """ACVTT: see `networks.acvtt`."""
+    """ACVTT (`networks.acvtt`) on a stack: through-plane images take their texture from axial slices."""
 
     buffer_type = np.float16
 
-    def run(self, values, stack, factor, buffers):
-        """See `ThroughPlaneInterpolator.run`."""
+    def run(
+        self, values: np.ndarray, stack: SliceStack, factor: int, buffers: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """ACVTT's dense slices, from (HU + 1024) / 4095."""
         return self.network.volume(chunk=self.chunk)(values, factor, buffers, self._advance)
 
 

@@ -13,7 +13,7 @@ without normalization; with PyTorch's own, as in the published code, the first h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -194,6 +194,11 @@ class AcvttNet(nn.Module):
     query_chunk: see `MultiReferenceAttention`; a matter of memory, not of the result.
 
     The defaults have 9,246,401 parameters, as the published code.
+
+    Example:
+        >>> network, slices, image = AcvttNet(width=8), torch.rand(3, 1, 16, 20), torch.rand(1, 1, 9, 20)
+        >>> network(image, network.encode_references(slices), observed=torch.arange(9) % 2 == 0).shape
+        torch.Size([1, 1, 9, 20])
     """
 
     paper = PAPER
@@ -256,7 +261,13 @@ class AcvttNet(nn.Module):
 
 
 class AcvttFusion(nn.Module):
-    """Second stage: axial slices of the two views, merged by a U-Net (7,819,777 parameters by default)."""
+    """Second stage: axial slices of the two views, merged by a U-Net (7,819,777 parameters by default).
+
+    Example:
+        >>> network, view = AcvttFusion(width=8), torch.rand(1, 1, 16, 20)
+        >>> network(view, view).shape
+        torch.Size([1, 1, 16, 20])
+    """
 
     paper = PAPER
     intensity = "(hu+1024)/4095"
@@ -278,6 +289,11 @@ class Acvtt(nn.Module):
 
     transfer, fusion: options of `AcvttNet` and `AcvttFusion`. fuse: False leaves the second network out; the
     two views are then averaged. references: number of reference slices of a volume. Run it by `volume`.
+
+    Example:
+        >>> volume = Acvtt({"width": 8}, {"width": 8}).volume()
+        >>> [image.shape for image in volume(np.zeros((3, 8, 9)), factor=2)]
+        [(8, 9), (8, 9), (8, 9), (8, 9), (8, 9)]
     """
 
     paper = PAPER
@@ -297,7 +313,7 @@ class Acvtt(nn.Module):
         self.fusion = AcvttFusion(**(fusion or {})) if fuse else None
         self.references = references
 
-    def volume(self, **options) -> AcvttVolume:
+    def volume(self, **options: Any) -> AcvttVolume:
         """Both stages over a whole stack; options as in `AcvttVolume`."""
         return AcvttVolume(self.transfer, self.fusion, self.references, **options)
 

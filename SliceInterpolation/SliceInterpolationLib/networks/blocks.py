@@ -95,6 +95,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) -> the same shape."""
         return x + self.conv2(F.relu(self.conv1(x)))
 
 

@@ -7,6 +7,7 @@ the error of the mean slice, at twenty to a hundred times the cost. Averaging sa
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +69,7 @@ class TimeEmbedding(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, step: torch.Tensor) -> torch.Tensor:
+        """Steps (B,) -> (B, width)."""
         half = self.width // 2
         frequencies = torch.exp(-math.log(10000) * torch.arange(half, device=step.device) / (half - 1))
         angles = step.float()[:, None] * frequencies
@@ -88,6 +90,7 @@ class TimedBlock(nn.Module):
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        """(B, inputs, H, W) and an embedding (B, time) -> (B, outputs, H, W)."""
         y = self.conv1(F.silu(self.norm1(x))) + self.time(F.silu(time))[:, :, None, None]
         return self.shortcut(x) + self.conv2(F.silu(self.norm2(y)))
 
@@ -102,6 +105,7 @@ class Attention(nn.Module):
         self.out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) -> the same shape; memory grows with the number of pixels."""
         q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
         y = F.scaled_dot_product_attention(q, k, v)
         return x + self.out(y.transpose(1, 2).reshape(x.shape))
@@ -116,6 +120,11 @@ class DDPM(PairNetwork):
     data's range while sampling. sampling_steps (None: all), eta (0: DDIM, deterministic but for the first
     noise; 1: ancestral), samples (averaged) and seed are what `forward` uses. The defaults are the corrected
     model, `DDPM(**PAPER)` is the published one.
+
+    Example:
+        >>> network = DDPM(channels=16, sampling_steps=2)
+        >>> network(torch.rand(1, 2, 64, 48)).shape
+        torch.Size([1, 1, 64, 48])
     """
 
     paper = "arXiv:2605.16476"
@@ -203,6 +212,7 @@ class DDPM(PairNetwork):
         return signal * image + spread * noise, answers[self.objective]
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Draw with the network's own seed: (B, 2, H, W) -> (B, 1, H, W); always the middle slice."""
         return self.sample(pair, torch.Generator().manual_seed(self.seed))
 
     @torch.no_grad()
@@ -237,7 +247,14 @@ class DDPM(PairNetwork):
             clean = answer if self.objective == "x0" else signal * x - spread * answer
         return clean.clamp(-1 if self.signed else 0, 1) if self.clip else clean
 
-    def _move(self, x, clean, step: int, following: int | None, noise) -> torch.Tensor:
+    def _move(
+        self,
+        x: torch.Tensor,
+        clean: torch.Tensor,
+        step: int,
+        following: int | None,
+        noise: Callable[[], torch.Tensor],
+    ) -> torch.Tensor:
         """One step of Song et al. 2021 (DDIM), eq. 12 and 16; eta = 1 over all steps is ancestral DDPM."""
         if following is None:
             return clean

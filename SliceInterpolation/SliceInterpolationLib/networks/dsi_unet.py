@@ -37,6 +37,7 @@ class SameConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, inputs, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride))."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         rows, columns = (max((math.ceil(n / stride) - 1) * stride + kernel - n, 0) for n in x.shape[-2:])
         x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
@@ -62,6 +63,7 @@ class ConvBlock(nn.Module):
         self.bn1 = normalization(norm, outputs, 1e-3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, inputs, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride))."""
         y = F.silu(self.bn1(self.conv(x)))
         return x + y if self.skip else y
 
@@ -78,6 +80,7 @@ class FusedMBConv(nn.Module):
         self.bn2 = normalization(norm, outputs, 1e-3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, inputs, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride))."""
         y = F.silu(self.bn1(self.conv_exp(x)))
         y = self.bn2(self.conv_pwl(y))
         return x + y if self.skip else y
@@ -92,6 +95,7 @@ class SqueezeExcite(nn.Module):
         self.conv_expand = nn.Conv2d(reduced, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) -> the same shape; a gate sees the whole slice."""
         gate = self.conv_expand(F.silu(self.conv_reduce(x.mean((2, 3), keepdim=True))))
         return x * torch.sigmoid(gate)
 
@@ -112,6 +116,7 @@ class MBConv(nn.Module):
         self.bn3 = normalization(norm, outputs, 1e-3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, inputs, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride))."""
         y = F.silu(self.bn1(self.conv_pw(x)))
         y = F.silu(self.bn2(self.conv_dw(y)))
         y = self.bn3(self.conv_pwl(self.se(y)))
@@ -122,7 +127,13 @@ BLOCKS = {"conv": ConvBlock, "fused": FusedMBConv, "mbconv": MBConv}
 
 
 class EfficientNetV2S(nn.Module):
-    """Feature extractor of EfficientNetV2-S, without its classification head: 19,847,032 parameters."""
+    """Feature extractor of EfficientNetV2-S, without its classification head: 19,847,032 parameters.
+
+    Example:
+        >>> encoder = EfficientNetV2S()
+        >>> [features.shape[1] for features in encoder(torch.rand(1, 2, 64, 64))]
+        [24, 48, 64, 160, 256]
+    """
 
     channels = tuple(STAGES[stage][-1] for stage in SKIP_STAGES)
 
@@ -165,6 +176,7 @@ class DecoderBlock(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor | None) -> torch.Tensor:
+        """(B, inputs, H, W) and a skip (B, skip, 2H, 2W) or None -> (B, outputs, 2H, 2W)."""
         x = F.interpolate(x, scale_factor=2, mode="nearest")
         return self.convs(x if skip is None else torch.cat((x, skip), 1))
 
@@ -178,6 +190,11 @@ class DSIUNet(PairNetwork):
     as published; with a similarity loss the bounded start keeps an early excursion from becoming permanent.
     inference: "whole" slices, or "composite" as the paper evaluated 512x512 slices, see `composite`; training
     sees what it is given either way.
+
+    Example:
+        >>> network = DSIUNet().eval()
+        >>> network(torch.rand(1, 2, 64, 48)).shape
+        torch.Size([1, 1, 64, 48])
     """
 
     paper = "arXiv:2606.09953"
@@ -215,6 +232,7 @@ class DSIUNet(PairNetwork):
         return forward(pair, t, apply)
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """(B, 2, H, W), sides multiples of 32, -> (B, 1, H, W); always the middle slice."""
         *skips, x = self.encoder(pair)
         for block, skip in zip(self.decoder, (*reversed(skips), None)):
             x = block(x, skip)

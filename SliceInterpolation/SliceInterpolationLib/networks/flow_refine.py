@@ -51,6 +51,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) -> the same shape."""
         # In place wherever autograd allows it: on a CPU the memory traffic costs as much as the convolutions.
         hidden = F.leaky_relu_(self.conv1(F.leaky_relu(x, 0.1)), 0.1)
         return self.conv2(hidden).add_(x)
@@ -62,6 +63,11 @@ class FlowRefine(nn.Module):
     widths: channels at 1/2, 1/4 and 1/8 of the resolution. context: slices used, 4 (two on each side) or 2.
     flow_prior: start from Lucas-Kanade flow (False: from no displacement). candidates: blend the cubic and the
     linear estimate with the two aligned slices. residual_limit: largest correction in HU.
+
+    Example:
+        >>> network, one = FlowRefine(), torch.ones(1)
+        >>> network(torch.zeros(1, 4, 64, 48), gap_mm=5 * one, pixel_mm=0.5 * one, t=0.5 * one).shape
+        torch.Size([1, 1, 64, 48])
     """
 
     paper = "SliceInterpolation, this project"
@@ -192,14 +198,23 @@ class FlowRefine(nn.Module):
         return x + F.conv2d(flow.contiguous(memory_format=torch.channels_last), weight[:, -2:], padding=1)
 
     @staticmethod
-    def _geometry(gap_mm, pixel_mm, t, thickness_mm):
+    def _geometry(
+        gap_mm: torch.Tensor, pixel_mm: torch.Tensor, t: torch.Tensor, thickness_mm: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The conditions, (B, 4), each about 1 in size."""
         thickness = torch.zeros_like(gap_mm) if thickness_mm is None else thickness_mm
         return torch.stack(
             (gap_mm / 5.0, pixel_mm, (thickness / gap_mm).clamp(0.0, 2.0), 2.0 * t - 1.0), dim=1
         )
 
     @staticmethod
-    def _align(before, after, flow_before, flow_after, t):
+    def _align(
+        before: torch.Tensor,
+        after: torch.Tensor,
+        flow_before: torch.Tensor,
+        flow_after: torch.Tensor,
+        t: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Warp both slices to t: the displacement from one to the other is 2m, taken in parts t and 1 - t."""
         size, t = before.shape[-2:], t.view(-1, 1, 1, 1)
         return (
@@ -207,7 +222,10 @@ class FlowRefine(nn.Module):
             warp(after, full_flow(2.0 * (1.0 - t) * flow_after, size)),
         )
 
-    def _compose(self, slices, half_flow, correction, t):
+    def _compose(
+        self, slices: torch.Tensor, half_flow: torch.Tensor, correction: torch.Tensor, t: torch.Tensor
+    ) -> torch.Tensor:
+        """The slice (B, 1, H, W) that the corrected flow, the blend of the candidates and the residual make."""
         before, after = slices[:, 1:2], slices[:, 2:3]
         flow_before = half_flow + correction[:, 0:2].float()
         flow_after = half_flow + correction[:, 2:4].float()

@@ -35,6 +35,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tensors (B, ., h, w) with `inputs` channels in all -> (B, 4, 2h, 2w) and (B, outputs, 2h, 2w)."""
         x = self.layers(torch.cat(inputs, 1))
         return x[:, :4], x[:, 4:]
 
@@ -44,6 +45,11 @@ class IFRNetStyle(PairNetwork):
 
     channels: of the encoder at 1/2, 1/4, 1/8 and 1/16 (those of IFRNet-S by default). At the start flows,
     mask correction and residual are zero: the network begins as linear interpolation.
+
+    Example:
+        >>> network = IFRNetStyle()
+        >>> network(torch.rand(1, 2, 64, 48), t=0.25).shape
+        torch.Size([1, 1, 64, 48])
     """
 
     paper = "arXiv:2205.14620"
@@ -73,6 +79,7 @@ class IFRNetStyle(PairNetwork):
         )
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """(B, 2, H, W), sides multiples of 16, and t (B,) -> (B, 1, H, W)."""
         mean = pair.mean((1, 2, 3), keepdim=True)
         a, b = (pair - mean).split(1, 1)
         first, second = self._features(a), self._features(b)

@@ -15,6 +15,7 @@ class OneConvBlock(nn.Conv2d):
         super().__init__(channels, channels, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) -> the same shape."""
         return x + super().forward(torch.relu(x))
 
 
@@ -24,6 +25,11 @@ class MSICNN(PairNetwork):
     The paper states 297,217 parameters, which is one convolution per block: `one_conv_blocks=True`. Its text
     describes a global skip that its code lacks; here the network corrects the mean of its inputs, as the text
     has it, since a correction of a sane picture cannot run away. `global_skip=False` is the code's form.
+
+    Example:
+        >>> network = MSICNN()
+        >>> network(torch.rand(1, 2, 64, 48)).shape
+        torch.Size([1, 1, 64, 48])
     """
 
     paper = "arXiv:2605.16476"
@@ -45,5 +51,6 @@ class MSICNN(PairNetwork):
         self.reach = 2 + blocks * (1 if one_conv_blocks else 2)  # a pixel a convolution
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """(B, 2, H, W) -> (B, 1, H, W); always the middle slice."""
         output = self.exit(self.blocks(self.entry(pair)))
         return output + pair.mean(1, keepdim=True) if self.global_skip else output

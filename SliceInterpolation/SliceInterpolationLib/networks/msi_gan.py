@@ -10,7 +10,13 @@ from .msi_cnn import MSICNN
 
 
 class MSIGANGenerator(MSICNN):
-    """Generator of the basic GAN (arXiv 2605.16476): the CNN without its global skip, 592,641 parameters."""
+    """Generator of the basic GAN (arXiv 2605.16476): the CNN without its global skip, 592,641 parameters.
+
+    Example:
+        >>> network = MSIGANGenerator()
+        >>> network(torch.rand(1, 2, 64, 48)).shape
+        torch.Size([1, 1, 64, 48])
+    """
 
     def __init__(self, channels: int = 64, blocks: int = 8) -> None:
         super().__init__(channels, blocks, global_skip=False)
@@ -20,6 +26,11 @@ class MSIGANPlusGenerator(PairNetwork):
     """Generator of the improved GAN (arXiv 2605.16476), 1,220,482 parameters.
 
     Sixteen residual blocks, a one-channel spatial attention, and the entry features added back.
+
+    Example:
+        >>> network = MSIGANPlusGenerator()
+        >>> network(torch.rand(1, 2, 64, 48)).shape
+        torch.Size([1, 1, 64, 48])
     """
 
     paper = "arXiv:2605.16476"
@@ -35,6 +46,7 @@ class MSIGANPlusGenerator(PairNetwork):
         self.reach = 3 + 2 * blocks  # a pixel a convolution
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """(B, 2, H, W) -> (B, 1, H, W); always the middle slice."""
         entry = self.entry(pair)
         x = self.blocks(entry)
         x = x * torch.sigmoid(self.attention(x))
@@ -46,6 +58,11 @@ class PatchDiscriminator(nn.Module):
 
     `improved=False` is the basic GAN's (660,929 parameters), `improved=True` adds batch normalization and a
     layer of 512 channels (2,764,481 parameters).
+
+    Example:
+        >>> judge = PatchDiscriminator()
+        >>> judge(torch.rand(1, 1, 64, 64)).shape  # one logit a patch
+        torch.Size([1, 1, 7, 7])
     """
 
     def __init__(self, improved: bool = False) -> None:

@@ -20,7 +20,13 @@ def double_conv(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class MSIUNet(PairNetwork):
-    """Max pooling down, transposed convolutions up (arXiv 2605.16476, "U-Net"), 1,862,273 parameters."""
+    """Max pooling down, transposed convolutions up (arXiv 2605.16476, "U-Net"), 1,862,273 parameters.
+
+    Example:
+        >>> network = MSIUNet()
+        >>> network(torch.rand(1, 2, 64, 48)).shape
+        torch.Size([1, 1, 64, 48])
+    """
 
     paper = "arXiv:2605.16476"
     intensity = "unit"
@@ -40,6 +46,7 @@ class MSIUNet(PairNetwork):
         self.head = nn.Conv2d(c, 1, 1)
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """(B, 2, H, W), sides multiples of 4, -> (B, 1, H, W); always the middle slice."""
         full = self.encoder1(pair)
         half = self.encoder2(F.max_pool2d(full, 2))
         bottom = self.bottom(F.max_pool2d(half, 2))

@@ -51,6 +51,7 @@ class Context(nn.Module):
         )
 
     def forward(self, image: torch.Tensor, flow: torch.Tensor) -> list[torch.Tensor]:
+        """(B, 1, H, W) and its flow (B, 2, H, W) -> four features, each (B, 2^l width, H / 2^(l + 1), ...)."""
         features = []
         for level in self.levels:
             image, flow = level(image), resize_flow(flow, 0.5)
@@ -96,6 +97,11 @@ class RIFEStyle(PairNetwork):
     widths: channels of the three flow blocks, which work at 1/4, 1/2 and full resolution (RIFE: 240, 150,
     90); context: channels of the finest context level (RIFE: 16). At the start flow, mask correction and
     residual are zero: the network begins as linear interpolation.
+
+    Example:
+        >>> network = RIFEStyle()
+        >>> network(torch.rand(1, 2, 64, 48), t=0.25).shape
+        torch.Size([1, 1, 64, 48])
     """
 
     paper = "arXiv:2011.06294"
@@ -116,6 +122,7 @@ class RIFEStyle(PairNetwork):
         self.refinement = Refinement(10, context)
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """(B, 2, H, W), sides multiples of 16, and t (B,) -> (B, 1, H, W)."""
         a, b = pair.split(1, 1)
         plane = t.view(-1, 1, 1, 1).expand_as(a)
         flow, mask = self.flow[0](torch.cat((pair, plane), 1))

@@ -10,6 +10,7 @@ the coronal volume in axial slices.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,6 +90,11 @@ class SaintAMI(nn.Module):
         so our default brings them near 1.
 
     The defaults have 2,787,712 parameters, as the published code (the paper says 2.81 million).
+
+    Example:
+        >>> network = SaintAMI()
+        >>> network(torch.zeros(1, 3, 4, 20), factor=3, spacing=(5.0, 0.5)).shape  # 4 lines become 10
+        torch.Size([1, 1, 10, 20])
     """
 
     paper = PAPER
@@ -151,6 +157,11 @@ class SaintRFN(nn.Module):
     The defaults have 371,105 parameters, as the published code. The paper speaks of 0.12 million but gives no
     layout from which that figure follows; fewer `features` or `blocks` make it smaller. `scale` as in
     `SaintAMI`. It starts as the plain mean (last convolution zero, unlike the published code).
+
+    Example:
+        >>> network, view = SaintRFN(), torch.zeros(1, 1, 16, 20)
+        >>> network(view, view).shape
+        torch.Size([1, 1, 16, 20])
     """
 
     paper = PAPER
@@ -177,6 +188,11 @@ class Saint(nn.Module):
 
     ami, rfn: options of `SaintAMI` and `SaintRFN`. fuse: False leaves the second network out; the two views
     are then averaged. Run it by `volume`.
+
+    Example:
+        >>> volume = Saint().volume()
+        >>> [image.shape for image in volume(np.zeros((3, 8, 9)), spacing=(5.0, 0.5, 0.5), factor=2)]
+        [(8, 9), (8, 9), (8, 9), (8, 9), (8, 9)]
     """
 
     paper = PAPER
@@ -189,7 +205,7 @@ class Saint(nn.Module):
         # Pixels around it that a predicted one depends on: the last convolution of each network adds one.
         self.reach = sum(part.rdn.reach + 1 for part in (self.ami, self.rfn) if part is not None)
 
-    def volume(self, **options) -> SaintVolume:
+    def volume(self, **options: Any) -> SaintVolume:
         """Both stages over a whole stack; options as in `SaintVolume`."""
         return SaintVolume(self.ami, self.rfn, **options)
 

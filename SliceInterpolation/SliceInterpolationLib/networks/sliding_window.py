@@ -17,7 +17,7 @@ import torch
 Apply = Callable[..., "tuple[torch.Tensor, ...]"]
 """apply(function, *images) -> function(*images), a tuple of tensors (B, C, H, W): at once (`whole`) or in pieces."""
 
-_Window = tuple  # first pixel, last + 1
+_Window = tuple[int, int]  # first pixel, last + 1
 _RAMP = 16
 """Pixels over which one window fades into the next."""
 _SMALLEST_CORE = 64
@@ -43,10 +43,11 @@ class SlidingWindow:
     The first image that the function takes sets the scale; other images and the results may be coarser by a factor
     that divides `multiple`. ValueError for windows that are too small.
 
-    Example::
-
-        pieces = SlidingWindow(side=256, reach=1)
-        (smooth,) = pieces(lambda image: (torch.nn.functional.avg_pool2d(image, 3, 1, 1),), image)
+    Example:
+        >>> image, smooth = torch.rand(1, 1, 300, 200), torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+        >>> (pieces,) = SlidingWindow(side=128, reach=1)(lambda part: (smooth(part),), image)
+        >>> torch.allclose(pieces, smooth(image))
+        True
     """
 
     side: int
@@ -56,6 +57,7 @@ class SlidingWindow:
     def __call__(
         self, function: Callable[..., tuple[torch.Tensor, ...]], *images: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
+        """What function(*images) returns, (B, C, H, W) each; ValueError for windows that never move on."""
         height, width = images[0].shape[-2:]
         rows, columns = self._windows(height), self._windows(width)
         if len(rows) == len(columns) == 1:

@@ -27,6 +27,11 @@ class TorchScript(PairNetwork):
     (B, 3, H, W) in 0..1. A script that returns several pictures must return the result last.
     multiple: what sides are padded to. middle_only: the network knows t = 0.5 alone. intensity: one of
     INTENSITIES, see `PairNetwork`.
+
+    Example:
+        >>> mean = torch.jit.trace(lambda first, second, t: (first + second) / 2, [torch.rand(1, 3, 64, 64)] * 3)
+        >>> TorchScript(mean, "film")(torch.rand(1, 2, 64, 48)).shape
+        torch.Size([1, 1, 64, 48])
     """
 
     paper = "arXiv:2011.06294 (RIFE), arXiv:2202.04901 (FILM)"
@@ -49,6 +54,7 @@ class TorchScript(PairNetwork):
         self.multiple, self.middle_only, self.intensity = int(multiple), middle_only, intensity
 
     def predict(self, pair: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """(B, 2, H, W) in 0..1, sides multiples of `multiple`, and t (B,) -> (B, 1, H, W) in 0..1."""
         first, second = (image.expand(-1, 3, -1, -1).contiguous() for image in pair.split(1, 1))
         output = self.script(first, second, self._time(t, pair))
         if isinstance(output, (list, tuple)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +23,9 @@ from .shapes import (
     smooth_step,
     tube,
 )
+
+Levels = dict[str, np.ndarray]
+"""Signed distances in mm and other fields on the lattice, by name."""
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +67,7 @@ def _petrous_y(ax: np.ndarray) -> np.ndarray:
     return -2 + 0.62 * (np.maximum(ax, 14) - 14)
 
 
-def _skull(X, Y, Z, rng) -> dict[str, np.ndarray]:
+def _skull(X: np.ndarray, Y: np.ndarray, Z: np.ndarray, rng: np.random.Generator) -> Levels:
     """Cranial cavity, bone of the vault and base, sutures."""
     ax = np.abs(X)
     up = Z + 5
@@ -154,7 +158,7 @@ def _skull(X, Y, Z, rng) -> dict[str, np.ndarray]:
     }
 
 
-def _face(X, Y, Z, f, rng) -> dict[str, np.ndarray]:
+def _face(X: np.ndarray, Y: np.ndarray, Z: np.ndarray, f: Levels, rng: np.random.Generator) -> Levels:
     """Scalp, muscles, orbits, paranasal sinuses, ears."""
     ax = np.abs(X)
     p = (ax, Y, Z)
@@ -237,7 +241,15 @@ def _face(X, Y, Z, f, rng) -> dict[str, np.ndarray]:
     }
 
 
-def _brain(X, Y, Z, world, f, rng, hematoma) -> dict[str, np.ndarray]:
+def _brain(
+    X: np.ndarray,
+    Y: np.ndarray,
+    Z: np.ndarray,
+    world: Sequence[np.ndarray],
+    f: Levels,
+    rng: np.random.Generator,
+    hematoma: Hematoma | None,
+) -> Levels:
     """Cortex, ventricles, cisterns, deep gray matter, falx, tentorium, posterior fossa."""
     cavity = f["cavity"]
     swelling = np.float32(0)

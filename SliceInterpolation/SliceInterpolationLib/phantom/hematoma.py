@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,15 @@ class StarBody:
 
     DEGREE = 5
 
-    def __init__(self, volume_ml, center, semi_axes, rotation, axes, series):
+    def __init__(
+        self,
+        volume_ml: float,
+        center: Sequence[float],
+        semi_axes: Sequence[float],
+        rotation: np.ndarray,
+        axes: np.ndarray | Sequence[Sequence[float]],
+        series: Sequence[Sequence[float]],
+    ):
         self.volume_ml, self.center = volume_ml, np.asarray(center, float)
         self.axes = np.asarray(axes, float).reshape(-1, 3)
         # Monomial coefficients, highest power first, for Horner's scheme.
@@ -68,6 +77,7 @@ class StarBody:
 
     @classmethod
     def of(cls, hematoma: Hematoma) -> StarBody:
+        """The body of a hematoma; its seed alone decides its outline."""
         rng = np.random.default_rng([hematoma.seed, 7])
         center = (-29.0, -4.0, 7.0) if hematoma.center_mm is None else hematoma.center_mm
         angles = np.radians([rng.uniform(-12, 12), rng.uniform(-12, 12), rng.uniform(4, 16)])
@@ -138,6 +148,7 @@ class Coverage:
 
 
 def check_inside(body: StarBody, cavity: np.ndarray) -> None:
+    """ValueError for a body that comes nearer than 0.5 mm to the wall of the cavity; cavity: its level in mm."""
     index = (body.surface[:, ::-1] - LATTICE_LOW) / LATTICE_MM
     depth = ndimage.map_coordinates(cavity.astype(np.float32), index.T, order=1, mode="nearest")
     if depth.max() > -0.5:

@@ -27,6 +27,10 @@ HU = {
 }
 
 
+Box = tuple[slice, slice]
+"""Rows and columns of a plane."""
+
+
 class Painter:
     """Paints noise-free planes (rows, columns) of HU at a world z."""
 
@@ -63,7 +67,7 @@ class Painter:
             self._inside(out[box], box)
         return out
 
-    def _soft_tissue(self, out, box) -> None:
+    def _soft_tissue(self, out: np.ndarray, box: Box) -> None:
         head = self._fine("head", box)
         self._lay(out, head, HU["skin"])
         self._lay(out, head + 2.0, HU["fat"])
@@ -73,7 +77,7 @@ class Painter:
             inner = 0.8 if name == "globe" else 0.0
             self._lay_field(out, name, HU[hu], box, inner)
 
-    def _bone(self, out, box) -> None:
+    def _bone(self, out: np.ndarray, box: Box) -> None:
         bone = self._fine("bone", box)
         marrow = self._fine("marrow", box)
         diploe = np.clip((-1.1 - bone) * np.float32(0.9), 0, 1)
@@ -83,7 +87,7 @@ class Painter:
         self._lay(out, bone, value)
         self._lay_field(out, "air", HU["air"], box)
 
-    def _inside(self, out, box) -> None:
+    def _inside(self, out: np.ndarray, box: Box) -> None:
         get = {
             name: self._fine(name, box)
             for name in ("depth", "sulcus", "below", "openness", "tissue", "midline")
@@ -106,7 +110,7 @@ class Painter:
         self._lay_field(brain, "calcified", HU["calcification"], box)
         self._lay(out, cavity, brain)
 
-    def _box(self, name: str) -> tuple[slice, slice] | None:
+    def _box(self, name: str) -> Box | None:
         """Pixels around where the level of ``name`` is below 2 mm, or None."""
         near = self._coarse[name] < 2
         if not near.any():
@@ -117,11 +121,16 @@ class Painter:
             spans.append(slice(*np.searchsorted(self.axis, [edge[0] - LATTICE_MM, edge[1] + LATTICE_MM])))
         return spans[0], spans[1]
 
-    def _fine(self, name: str, box) -> np.ndarray:
+    def _fine(self, name: str, box: Box) -> np.ndarray:
         return self.weights_y[box[0]] @ self._coarse[name] @ self.weights_x[box[1]].T
 
-    def _lay_field(self, out, name, hu, box, inner: float = 0.0, soft: float = 1.0) -> None:
-        """Paint where the level ``name`` is below ``-inner``, touching only the pixels around it."""
+    def _lay_field(
+        self, out: np.ndarray, name: str, hu: str | float, box: Box, inner: float = 0.0, soft: float = 1.0
+    ) -> None:
+        """Paint where the level ``name`` is below ``-inner``, touching only the pixels around it.
+
+        hu: a number, or the name of a level that holds it.
+        """
         own = self._box(name)
         if own is None:
             return
@@ -132,7 +141,7 @@ class Painter:
         value = self._fine(hu, own) if isinstance(hu, str) else hu
         self._lay(out[local], self._fine(name, own) + np.float32(inner), value, soft)
 
-    def _lay(self, out, level, hu, soft: float = 1.0) -> None:
+    def _lay(self, out: np.ndarray, level: np.ndarray, hu: np.ndarray | float, soft: float = 1.0) -> None:
         """Blend ``hu`` into ``out`` where ``level`` is negative, over an edge one pixel wide."""
         weight = np.clip(np.float32(0.5) - level * np.float32(self.edge * soft), 0, 1)
         out += weight * (hu - out)

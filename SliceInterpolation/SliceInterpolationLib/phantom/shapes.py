@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,6 +13,7 @@ LATTICE_SHAPE = (91, 117, 105)  # to 106 mm above the head center, over any vert
 
 
 def rotation(about_x: float, about_y: float, about_z: float) -> np.ndarray:
+    """(3, 3) matrix that turns about x, then y, then z, by radians."""
     (cx, cy, cz), (sx, sy, sz) = np.cos([about_x, about_y, about_z]), np.sin([about_x, about_y, about_z])
     return (
         np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
@@ -52,6 +54,7 @@ def smooth_min(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
 
 
 def smooth_max(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
+    """The larger of two levels, rounded over about ``k`` mm."""
     return -smooth_min(-a, -b, k)
 
 
@@ -62,10 +65,11 @@ def smooth_step(x: np.ndarray, width: float) -> np.ndarray:
 
 
 def bump(*scaled: np.ndarray) -> np.ndarray:
+    """A Gaussian of the given coordinates, each in units in which it falls to 1/e at 1."""
     return np.exp(-sum(s * s for s in scaled))
 
 
-def ellipsoid(p, center, radii) -> np.ndarray:
+def ellipsoid(p: Sequence[np.ndarray], center: Sequence[float], radii: Sequence[float]) -> np.ndarray:
     """First-order distance to an ellipsoid, p = (x, y, z) arrays."""
     q = [(a - np.float32(c)) / np.float32(r) for a, c, r in zip(p, center, radii)]
     k0 = np.sqrt(q[0] ** 2 + q[1] ** 2 + q[2] ** 2)
@@ -73,7 +77,12 @@ def ellipsoid(p, center, radii) -> np.ndarray:
     return k0 * (k0 - 1) / np.maximum(k1, np.float32(1e-3))
 
 
-def tube(p, nodes, k: float = 3.0, squeeze=(1.0, 1.0, 1.0)) -> np.ndarray:
+def tube(
+    p: Sequence[np.ndarray],
+    nodes: Sequence[Sequence[float]],
+    k: float = 3.0,
+    squeeze: Sequence[float] = (1.0, 1.0, 1.0),
+) -> np.ndarray:
     """Chain of round cones through ``nodes`` (x, y, z, radius); ``squeeze`` flattens the cross-section."""
     s = np.asarray(squeeze, np.float32)
     out = None
@@ -95,4 +104,5 @@ def normalized(level: np.ndarray, floor: float) -> np.ndarray:
 
 
 def span(axis: np.ndarray, center: float, reach: float) -> slice:
+    """The part of an ascending axis within ``reach`` of ``center``."""
     return slice(*np.searchsorted(axis, [center - reach, center + reach]))

@@ -111,13 +111,19 @@ def analyze_noise(
         rows.append(_row(number, acquired, predicted, residual, low_pass, mask))
         if progress:
             progress("noise", number, len(stack) - 2)
-    voxel = float(np.prod(stack.pixel)) * stack.gap
-    blobs = sum(_count_blobs(sign * smooth, voxel) for sign in (1, -1))
+    blobs = sum(_count_blobs(sign * smooth, volume.voxel_mm3) for sign in (1, -1))
     residual_map, sd_map = (volume.with_map(m) for m in maps)
     return NoiseReport(interpolator.name, residual_map, sd_map, rows, blobs, remarks)
 
 
-def _row(number, acquired, predicted, residual, low_pass, mask) -> dict[str, Any]:
+def _row(
+    number: int,
+    acquired: np.ndarray,
+    predicted: np.ndarray,
+    residual: np.ndarray,
+    low_pass: np.ndarray,
+    mask: np.ndarray,
+) -> dict[str, Any]:
     before, after = noise_sd(acquired, mask), noise_sd(predicted, mask)
     inside = residual[mask]
     return {

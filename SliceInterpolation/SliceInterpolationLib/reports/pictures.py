@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from .reformat import (
     number_at,
     slice_plane,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _INK = "#e8e8e8"
 
@@ -139,7 +142,7 @@ def noise_picture(
     return _save(figure, output)
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float) -> Figure:
     """An empty figure that belongs to no window, so that nobody's plotting session is touched."""
     try:
         from matplotlib.figure import Figure
@@ -150,7 +153,7 @@ def _figure(width: float, height: float):
     return Figure(figsize=(width, height), facecolor="black")
 
 
-def _save(figure, output: str | Path) -> Path:
+def _save(figure: Figure, output: str | Path) -> Path:
     output = Path(output)
     if not output.absolute().parent.is_dir():
         raise InputError(
