@@ -117,6 +117,7 @@ class SliceInterpolationParameterNode:
     units: Units = Units.AUTO
     device: str = "auto"
     force: bool = False
+    estimateError: bool = False
     resultVolume: vtkMRMLScalarVolumeNode
     showComparison: bool = True
     arrangement: Arrangement = Arrangement.ROWS

@@ -79,6 +79,36 @@ def test_plot_is_replaced_not_piled_up(core):  # noqa: F811
     assert again.GetNthPlotSeriesNode(0).GetTableNode() is table
 
 
+def test_legends_of_plots_cover_nothing(core):  # noqa: F811
+    rows = [{"x": float(number), "y": 2.0} for number in range(10, 31)]
+    chart = tablesAndPlots.plot(tablesAndPlots.tableFromRows(rows, "t"), "title", ["y"], "x", "HU")
+    assert not chart.GetXAxisRangeAuto()
+    low, high = chart.GetXAxisRange()
+    assert low == 10.0
+    assert high >= 30.0 + 0.4 * 20.0
+
+
+def test_the_legend_names_every_bar(core, scan):  # noqa: F811
+    rows = [
+        {
+            "segment": "clot",
+            "grid": grid,
+            "volume_ml": 20.0 + number,
+            "surface_volume_ml": 19.0,
+            "abc2_ml": 18.0,
+        }
+        for number, grid in enumerate(("acquired", "interpolated"))
+    ]
+    for row in rows:
+        row.update(difference_percent=0.0)
+    chart = measurement.showMeasurement(rows, scan)["plot"]
+    series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
+    assert [one.GetName() for one in series] == ["clot: acquired", "clot: interpolated"]
+    assert chart.GetXAxisTitle().startswith("voxels, closed surface, ABC/2")
+    values = slicer.util.arrayFromTableColumn(series[1].GetTableNode(), series[1].GetYColumnName())
+    np.testing.assert_allclose(values, [21.0, 19.0, 18.0])
+
+
 # Noise
 
 
@@ -125,6 +155,47 @@ def test_noise_nodes(core, scan, volume, tmp_path):  # noqa: F811
     after = float(table.GetAttribute("SliceInterpolation.AlternationAfter"))
     assert after > 0.15 > before
     assert table.GetNumberOfRows() == volume.slice_count + 2 * volume.slice_count - 1
+
+
+def test_a_second_noise_run_updates_the_nodes_of_the_first(core, scan):  # noqa: F811
+    volume = nodes.volumeFromNode(scan)
+    noiseSd = volume.with_map(np.full(volume.array.shape, 3.0, np.float32))
+    rows = [{"slice": 1, "noise_acquired": 3.0, "noise_predicted": 2.0}]
+    along = [
+        {"volume": "scan", "position_mm": 5.0 * n, "noise": 3.0, "slice": n, "provenance": "A"}
+        for n in range(4)
+    ]
+
+    def ids():
+        return {core.scene.GetNthNode(number).GetID() for number in range(core.scene.GetNumberOfNodes())}
+
+    first = noise.showNoise(scan, noiseSd, noiseSd, rows, along)
+    before = ids()
+    changed = volume.with_map(np.full(volume.array.shape, 7.0, np.float32))
+    second = noise.showNoise(scan, changed, noiseSd, rows * 2, along)
+    assert {name: node.GetID() for name, node in second.items()} == {
+        name: node.GetID() for name, node in first.items()
+    }
+    assert {one for one in ids() - before if "PlotSeries" not in one} == set()
+    assert first["table"].GetNumberOfRows() == 2
+    assert slicer.util.arrayFromVolume(first["residual"]).max() == 7.0
+    assert not any("_" in node.GetName() for node in second.values())
+
+
+def test_every_map_has_a_legend_that_wakes_when_it_is_shown(core, scan):  # noqa: F811
+    volume = nodes.volumeFromNode(scan)
+    error = noise.showErrorSd(scan, volume.with_map(np.ones(volume.array.shape, np.float32)))
+    noise.showDiverging(scan, 12.0)
+    for node, words in ((error, "error"), (scan, "difference")):
+        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+        assert words in legend.GetTitleText()
+        assert legend.GetSize()[1] < 0.5  # its texts are as large as it allows
+        times = legend.GetMTime()
+        noise.showOver(scan, node)
+        assert legend.GetMTime() > times
+    assert noise.mapsOf(None, scan) == {"errorSd": (scan, error)}
+    noise.showErrorSd(scan, None)
+    assert noise.mapsOf(None, scan) == {}
 
 
 def test_region_statistics_of_a_segment(core, scan, segmentation, phantom):  # noqa: F811

@@ -7,7 +7,7 @@ import enum
 import typing
 
 import pytest
-from paneldesktop import _scenes, desktop, living, loadTiny, panel, slicer, standins
+from paneldesktop import SMALL, _scenes, desktop, living, loadTiny, panel, slicer, spin, standins
 
 
 def otherValue(name: str, hint, before, volume):
@@ -132,3 +132,31 @@ def test_what_changes_while_the_panel_is_left_is_shown_on_return(panel):
     assert panel.ui.methodComboBox.itemData(panel.ui.methodComboBox.currentIndex) == "cubic"
     assert panel.ui.strengthSlider.value == pytest.approx(0.25)
     assert panel.ui.outputSelector.currentNode() is scan
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_figures_of_a_reopened_scene_are_taken_up(panel, desktop, anotherDesktop, tmp_path, opened):
+    loadTiny(panel, **SMALL)
+    panel._parameterNode.method = "linear"
+    panel.ui.noiseButton.click()
+    spin(lambda: not panel.logic.running, 120)
+    said = panel.ui.noiseLabel.text
+    assert "Noise SD" in said
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    if opened:
+        desktop.scene.Clear(0)
+        assert not panel.ui.noisePlotButton.enabled
+        assert not panel.ui.noiseLabel.text
+        shown = panel
+    else:
+        shown = anotherDesktop().makeWidget()
+    assert slicer.util.loadScene(path)
+    assert shown.ui.noisePlotButton.enabled
+    assert shown.ui.noiseTableButton.enabled
+    assert shown.ui.noiseLabel.text == said
+    assert shown.ui.mapComboBox.count == 3
+    shown.ui.noisePlotButton.click()
+    if not opened:
+        shown.cleanup()
+        shown.parent.close()

@@ -37,6 +37,8 @@ def test_ready_enables_what_can_be_done():
     disabled = {name for name, look in looks.items() if not look.enabled}
     assert disabled == {
         *PLOTS.values(),
+        *(name.replace("Plot", "Table") for name in PLOTS.values()),
+        "mapComboBox",
         "exportButton",
         "installButton",
         "restoreLayoutButton",

@@ -450,7 +450,22 @@ def test_noise_maps_and_region(panel, desktop):
     residual = slicer.util.arrayFromVolume(nodes["residual"])
     assert residual.shape == slicer.util.arrayFromVolume(scan).shape
     assert np.abs(residual[1:-1]).max() > 0
+    # The residual lies over the scan, with a legend, and is said to do so.
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    shown = [one for one in views if one.GetForegroundVolumeID() == nodes["residual"].GetID()]
+    assert shown
+    assert {one.GetBackgroundVolumeID() for one in shown} == {scan.GetID()}
+    assert panel.ui.mapComboBox.currentText.startswith("residual")
+    panel.ui.mapComboBox.currentIndex = panel.ui.mapComboBox.findData("noiseSd")
+    assert {one.GetForegroundVolumeID() for one in shown} == {nodes["noiseSd"].GetID()}
+    panel.ui.mapComboBox.currentIndex = 0
+    assert not any(one.GetForegroundVolumeID() for one in shown)
     panel.ui.noisePlotButton.click()
+    panel.ui.noiseTableButton.click()
+    layout = slicer.app.layoutManager().layout
+    assert slicer.modules.tables.logic().GetLayoutWithTable(layout) == layout
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    assert selection.GetActiveTableID() == nodes["table"].GetID()
     assert "Choose a region first." in panel.ui.regionButton.toolTip
     roi = desktop.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
     bounds = [0.0] * 6

@@ -20,9 +20,10 @@ from SliceInterpolationLib.request import Request
 from SliceInterpolationLib.volume import Volume
 
 from ..i18n import _
-from ..nodes import placeInFolderOf, removeWithDisplay, volumeFromNode
+from ..nodes import placeInFolderOf, volumeFromNode
 from ..run.jobs import Job
 from ..run.process import Outcome
+from .kept import figure, keepFigures, keepFindings
 from .segments import addSegment, newSegmentation, segmentMask, segmentName
 from .tablesAndPlots import plot, tableFromRows, writeTable
 
@@ -143,23 +144,34 @@ def showMeasurement(
     rows: list[dict[str, Any]], scanNode, csvPath: str | Path | None = None
 ) -> dict[str, Any]:
     """A table node "table" and a bar chart "plot" of rows of a measurement; also a CSV file where asked for."""
-    table = tableFromRows(rows, f"{scanNode.GetName()} measurements", COLUMNS, referenceNode=scanNode)
+    table = tableFromRows(
+        rows,
+        f"{scanNode.GetName()} measurements",
+        COLUMNS,
+        tableNode=figure(scanNode, "measure", "table"),
+        referenceNode=scanNode,
+    )
+    keepFindings(table, "", [describe(rows)])
+    # Slicer writes no names below bars: a series a row, so that the legend names each.
+    names = [f"{row['segment']}: {row['grid']}" for row in rows]
+    measures = {"voxels": "volume_ml", "closed surface": "surface_volume_ml", "ABC/2": "abc2_ml"}
     bars = [
-        {
-            "row": f"{row['segment']}: {row['grid']}",
-            "voxels (mL)": row["volume_ml"],
-            "closed surface (mL)": row["surface_volume_ml"],
-            "ABC/2 (mL)": row["abc2_ml"],
-        }
-        for row in rows
+        {"volume (mL)": words, **{name: row[column] for name, row in zip(names, rows)}}
+        for words, column in measures.items()
     ]
-    barTable = tableFromRows(bars, f"{scanNode.GetName()} volumes", referenceNode=scanNode)
-    columns = [column for column in bars[0] if column != "row"] if bars else []
-    chart = plot(barTable, f"{scanNode.GetName()} volumes", columns, "row", "mL", bars=True)
+    barTable = tableFromRows(
+        bars,
+        f"{scanNode.GetName()} volumes",
+        tableNode=figure(scanNode, "measure", "volumes"),
+        referenceNode=scanNode,
+    )
+    xTitle = _("{groups} (from left to right)").format(groups=", ".join(measures))
+    title = f"{scanNode.GetName()} volumes"
+    chart = plot(barTable, title, names, "volume (mL)", "mL", bars=True, xTitle=xTitle)
     placeInFolderOf(chart, scanNode)
     if csvPath is not None:
         writeTable(table, csvPath)
-    return {"table": table, "plot": chart}
+    return keepFigures(scanNode, "measure", {"table": table, "volumes": barTable, "plot": chart})
 
 
 def carriedSegmentation(segmentationNode):
@@ -175,11 +187,16 @@ def _showOnResult(
 ) -> None:
     """Put the segments on the result grid into the scene: those carried over are shown, those renewed are not."""
     target = carriedSegmentation(segmentationNode)
+    name = _("{segmentation} on {result}").format(
+        segmentation=segmentationNode.GetName(), result=resultNode.GetName()
+    )
     if target is not None and not edited:
-        removeWithDisplay(target)
-        target = None
+        target.GetSegmentation().RemoveAllSegments()
+        target.SetReferenceImageGeometryParameterFromVolumeNode(resultNode)
+        target.SetAndObserveTransformNodeID(resultNode.GetTransformNodeID())
+        target.SetName(name)
     if target is None:
-        target = newSegmentation(f"{segmentationNode.GetName()} on {resultNode.GetName()}", resultNode)
+        target = newSegmentation(name, resultNode)
         placeInFolderOf(target, resultNode)
         segmentationNode.SetNodeReferenceID(CARRIED_ROLE, target.GetID())
     for number, segmentId in enumerate(segmentIds, start=1):

@@ -13,7 +13,9 @@ from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.reports.noise import noise_alternation
 from SliceInterpolationLib.volume import Volume
 
-from ..nodes import PREFIX, nodeFromVolume, placeInFolderOf, volumeFromNode
+from ..i18n import _
+from ..nodes import PREFIX, placeInFolderOf, removeWithDisplay, volumeFromNode
+from .kept import figure, figures, keepFigures, keptVolume
 from .segments import segmentMask, segmentName
 from .tablesAndPlots import plot, tableFromRows
 
@@ -27,6 +29,8 @@ _DIVERGING = (
     (1.00, 0.90, 0.55),
 )
 _NOISE_COLORS = "vtkMRMLColorTableNodeFileViridis.txt"
+_LEGEND_SIZE = (0.09, 0.3)  # of the view
+_MAP_OPACITY = 0.6
 _COLORS = 255  # odd, so that zero has a color of its own
 
 
@@ -47,11 +51,11 @@ def divergingColorNode():
     return node
 
 
-def showDiverging(node, limit: float | None = None, title: str = "HU", legend: bool = False) -> float:
+def showDiverging(node, limit: float | None = None, title: str = "", legend: bool = True) -> float:
     """Show a volume of differences from -limit to limit, zero in the middle of the colors.
 
     limit: by default the 99th percentile of the absolute values that are not zero. legend: with a color legend in
-    the views. Returns the limit.
+    the views, under this title. Returns the limit.
     """
     if limit is None:
         values = np.abs(volumeFromNode(node).array)
@@ -70,22 +74,86 @@ def showDiverging(node, limit: float | None = None, title: str = "HU", legend: b
     display.SetWindowLevel(2 * limit, 0.0)
     display.EndModify(wasModifying)
     if legend:
-        addLegend(node, title)
+        addLegend(node, title or _("difference (HU)"))
     return limit
 
 
-def addLegend(node, title: str):
-    """A color legend of a volume, shown in the views that show the volume."""
+def addLegend(node, title: str, labelFormat: str = "%4.0f"):
+    """A color legend of a volume, shown in the views that show the volume; one that is there is changed.
+
+    It appears in a view only when it is modified after the volume got there, see `wakeLegend`.
+    """
     modules = getattr(slicer, "modules", None)
     logic = modules.colors.logic() if hasattr(modules, "colors") else slicer.vtkSlicerColorLogic
     legend = logic.AddDefaultColorLegendDisplayNode(node)
     legend.SetTitleText(title)
-    legend.SetLabelFormat("%4.0f")
+    legend.SetLabelFormat(labelFormat)
     legend.SetNumberOfLabels(5)
-    legend.GetTitleTextProperty().SetFontSize(13)
-    legend.GetLabelTextProperty().SetFontSize(12)
+    # The texts are as large as the legend allows; font sizes do nothing.
+    legend.SetSize(*_LEGEND_SIZE)
     legend.SetVisibility(True)
     return legend
+
+
+def wakeLegend(node) -> None:
+    """Let the color legend of a volume, where it has one, appear in the views that show the volume now."""
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+    if legend is not None:
+        legend.Modified()
+
+
+def showOver(volumeNode, mapNode=None) -> None:
+    """Lay a map over a volume in the views on screen that show it, or in all where none does; None takes it off.
+
+    Views that show something else are left alone, so that a comparison stays what it is.
+    """
+    onScreen = [composite for composite, sliceNode in _sliceViews() if sliceNode.IsMappedInLayout()]
+    onScreen = onScreen or [composite for composite, _sliceNode in _sliceViews()]
+    showing = [one for one in onScreen if one.GetBackgroundVolumeID() == volumeNode.GetID()]
+    for composite in showing if showing or mapNode is None else onScreen:
+        composite.SetBackgroundVolumeID(volumeNode.GetID())
+        composite.SetForegroundVolumeID(mapNode.GetID() if mapNode is not None else None)
+        composite.SetForegroundOpacity(_MAP_OPACITY if mapNode is not None else 0.0)
+    if mapNode is not None:
+        wakeLegend(mapNode)
+
+
+def _sliceViews() -> list[tuple[Any, Any]]:
+    """(composite node, slice node) of each slice view."""
+    sliceNodes = {node.GetLayoutName(): node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return [
+        (node, sliceNodes[node.GetLayoutName()]) for node in composites if node.GetLayoutName() in sliceNodes
+    ]
+
+
+def showErrorSd(resultNode, errorSd: Volume | None) -> Any:
+    """Keep the predicted error SD of a result as a map of it; None removes that of an earlier run."""
+    if errorSd is None:
+        former = figure(resultNode, "error", "errorSd")
+        if former is not None:
+            removeWithDisplay(former)
+        return None
+    name = _("{name} error SD").format(name=resultNode.GetName())
+    node = keptVolume(resultNode, "error", "errorSd", errorSd, name)
+    values = errorSd.array[errorSd.array > 0]
+    top = float(np.percentile(values[:: max(1, values.size // 1_000_000)], 99)) if values.size else 1.0
+    _showSd(node, top, _("predicted error\nSD (HU)"))
+    return node
+
+
+def mapsOf(scanNode, resultNode=None) -> dict[str, tuple[Any, Any]]:
+    """The maps that there are, (volume below, map) by name.
+
+    "residual" and "noiseSd" of a scan, "errorSd" of a result.
+    """
+    found = {
+        name: (scanNode, node)
+        for name, node in figures(scanNode, "noise").items()
+        if name in ("residual", "noiseSd")
+    }
+    found.update({name: (resultNode, node) for name, node in figures(resultNode, "error").items()})
+    return found
 
 
 def showNoise(
@@ -102,20 +170,27 @@ def showNoise(
     and "alternationPlot".
     """
     name = scanNode.GetName()
-    residualNode = nodeFromVolume(residual, f"{name} residual", scanNode)
+    residualNode = keptVolume(scanNode, "noise", "residual", residual, f"{name} residual")
     sds = [row["noise_acquired"] for row in rows if np.isfinite(row["noise_acquired"])]
     # Four SD of the noise, not the far larger differences at bone.
     limit = float(np.ceil(4 * np.median(sds))) if sds else None
-    showDiverging(residualNode, limit, title="acquired minus\npredicted (HU)", legend=True)
-    noiseNode = nodeFromVolume(noiseSd, f"{name} noise SD", scanNode)
-    _showNoiseSd(noiseNode, 3 * float(np.median(sds)) if sds else float(noiseSd.array.max()))
+    showDiverging(residualNode, limit, title=_("acquired minus\npredicted (HU)"))
+    noiseNode = keptVolume(scanNode, "noise", "noiseSd", noiseSd, f"{name} noise SD")
+    top = 3 * float(np.median(sds)) if sds else float(noiseSd.array.max())
+    _showSd(noiseNode, top, _("noise SD (HU)"))
     # Slices are counted from 1 wherever people read them.
     counted = [{**row, "slice": int(row["slice"]) + 1} for row in rows]
-    table = tableFromRows(counted, f"{name} noise by slice", referenceNode=scanNode)
+    table = tableFromRows(
+        counted,
+        f"{name} noise by slice",
+        tableNode=figure(scanNode, "noise", "table"),
+        referenceNode=scanNode,
+    )
     chart = plot(table, f"{name} noise SD", ("noise_acquired", "noise_predicted"), "slice", "noise SD (HU)")
     placeInFolderOf(chart, scanNode)
     alternation = showAlternation(scanNode, beforeAndAfter)
-    return {"residual": residualNode, "noiseSd": noiseNode, "table": table, "plot": chart, **alternation}
+    made = {"residual": residualNode, "noiseSd": noiseNode, "table": table, "plot": chart, **alternation}
+    return keepFigures(scanNode, "noise", made)
 
 
 def showNoiseFolder(scanNode, folder: str | Path) -> dict[str, Any]:
@@ -158,10 +233,17 @@ def showAlternation(scanNode, beforeAndAfter: list[dict[str, Any]]) -> dict[str,
         for row in beforeAndAfter
     ]
     name = scanNode.GetName()
-    table = tableFromRows(rows, f"{name} noise before and after", referenceNode=scanNode)
+    table = tableFromRows(
+        rows,
+        f"{name} noise before and after",
+        tableNode=figure(scanNode, "noise", "alternationTable"),
+        referenceNode=scanNode,
+    )
     for which, attribute in (("scan", "AlternationBefore"), ("result", "AlternationAfter")):
         if which in alternation:
             table.SetAttribute(PREFIX + attribute, f"{alternation[which]:.4f}")
+        else:
+            table.RemoveAttribute(PREFIX + attribute)
     chart = plot(table, f"{name} noise by position", parts, "position_mm", "noise SD (HU)")
     placeInFolderOf(chart, scanNode)
     return {"alternationTable": table, "alternationPlot": chart}
@@ -201,19 +283,23 @@ def regionStatistics(volumeNodes, regionNode, segmentIds=None) -> list[dict[str,
 
 
 def showRegionStatistics(volumeNodes, regionNode, segmentIds=None, tableNode=None):
-    """`regionStatistics` as a table node."""
+    """`regionStatistics` as a table node: `tableNode`, or the one that was made for the region before, or a new one."""
     rows = regionStatistics(volumeNodes, regionNode, segmentIds)
     name = f"{regionNode.GetName()} statistics"
-    return tableFromRows(rows, name, tableNode=tableNode, referenceNode=volumeNodes[0])
+    tableNode = tableNode or figure(regionNode, "region", "table")
+    table = tableFromRows(rows, name, tableNode=tableNode, referenceNode=volumeNodes[0])
+    keepFigures(regionNode, "region", {"table": table})
+    return table
 
 
-def _showNoiseSd(node, top: float) -> None:
+def _showSd(node, top: float, title: str) -> None:
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(_NOISE_COLORS)
     if display.GetColorNode() is None:
         display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0.0, max(top, 1e-3))
+    addLegend(node, title, "%4.1f")
 
 
 def _regions(regionNode, volumeNode, segmentIds):

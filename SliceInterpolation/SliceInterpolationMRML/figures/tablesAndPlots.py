@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,22 +91,29 @@ def writeTable(tableNode, path: str | Path) -> Path:
 
 
 def plot(
-    tableNode, title: str, yColumns: Sequence[str], xColumn: str = "", yTitle: str = "", bars: bool = False
+    tableNode,
+    title: str,
+    yColumns: Sequence[str],
+    xColumn: str = "",
+    yTitle: str = "",
+    bars: bool = False,
+    xTitle: str = "",
 ):
     """A plot chart node of columns of a table.
 
-    xColumn: numbers along x, or with `bars` the texts below the bars. Series that an earlier chart of the same
+    xColumn: numbers along x, or with `bars` the names of the groups of bars, which Slicer keeps but does not write
+    below them. xTitle: below the x axis, by default that of the column. Series that an earlier chart of the same
     table and title had are replaced. Returns the vtkMRMLPlotChartNode.
     """
     scene = slicer.mrmlScene
     chart = _chartOf(tableNode, title) or scene.AddNewNodeByClass(
-        "vtkMRMLPlotChartNode", scene.GenerateUniqueName(title)
+        "vtkMRMLPlotChartNode", scene.GenerateUniqueName(f"{title} (plot)")
     )
     for number in reversed(range(chart.GetNumberOfPlotSeriesNodes())):
         scene.RemoveNode(chart.GetNthPlotSeriesNode(number))
     chart.RemoveAllPlotSeriesNodeIDs()
     chart.SetTitle(title)
-    chart.SetXAxisTitle("" if bars else TITLES.get(xColumn, xColumn))
+    chart.SetXAxisTitle(xTitle or ("" if bars else TITLES.get(xColumn, xColumn)))
     chart.SetYAxisTitle(yTitle)
     chart.SetNodeReferenceID(_TABLE_ROLE, tableNode.GetID())
     for number, column in enumerate(yColumns):
@@ -121,7 +129,20 @@ def plot(
             series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
         series.SetColor(*COLORS[number % len(COLORS)])
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    _leaveRoomForLegend(chart, tableNode, "" if bars else xColumn)
     return chart
+
+
+def _leaveRoomForLegend(chart, tableNode, xColumn: str) -> None:
+    """Let the x axis end beyond the last value: the legend lies in the upper right corner, over what is there."""
+    if xColumn:
+        values = [row[xColumn] for row in rowsFromTable(tableNode)]
+        values = [value for value in values if math.isfinite(value)]
+        first, last = min(values, default=0.0), max(values, default=1.0)
+    else:  # bars stand at 0, 1, 2...
+        first, last = -0.5, tableNode.GetNumberOfRows() - 0.5
+    chart.SetXAxisRangeAuto(False)
+    chart.SetXAxisRange(first, last + _LEGEND_SHARE * max(last - first, 1.0))
 
 
 def showChart(chartNode) -> None:
@@ -129,6 +150,16 @@ def showChart(chartNode) -> None:
     slicer.modules.plots.logic().ShowChartInLayout(chartNode)
 
 
+def showTable(tableNode) -> None:
+    """Open a table in the views (desktop): the layout changes to one with a table view if it has none."""
+    layoutManager = slicer.app.layoutManager()
+    layoutManager.setLayout(slicer.modules.tables.logic().GetLayoutWithTable(layoutManager.layout))
+    applicationLogic = slicer.app.applicationLogic()
+    applicationLogic.GetSelectionNode().SetActiveTableID(tableNode.GetID())
+    applicationLogic.PropagateTableSelection()
+
+
+_LEGEND_SHARE = 0.45  # of the width of the lines or bars
 _TABLE_ROLE = "SliceInterpolation.Table"
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from SliceInterpolationLib.errors import InputError
 
 from ..nodes import PREFIX, placeInFolderOf
+from .kept import figure as keptFigure
+from .kept import keepFigures
 from .tablesAndPlots import plot, tableFromRows
 
 FIGURES = {
@@ -35,20 +37,30 @@ def showTrust(scanNode, report: dict[str, Any] | str | Path, figure: str = "psnr
     name = scanNode.GetName()
     methods = list(report["means"])
     means = [{"method": method, **report["means"][method]} for method in methods]
-    meansTable = tableFromRows(means, f"{name} trust check", referenceNode=scanNode)
+    meansTable = tableFromRows(
+        means,
+        f"{name} trust check",
+        tableNode=keptFigure(scanNode, "trust", "means"),
+        referenceNode=scanNode,
+    )
     bySlice: dict[int, dict[str, Any]] = {}
     for row in report["rows"]:
         # Slices are counted from 1 wherever people read them.
         number = int(row["slice"]) + 1
         bySlice.setdefault(number, {"slice": number, **dict.fromkeys(methods)})[row["method"]] = row[figure]
     rows = [bySlice[number] for number in sorted(bySlice)]
-    table = tableFromRows(rows, f"{name} trust check by slice", referenceNode=scanNode)
+    table = tableFromRows(
+        rows,
+        f"{name} trust check by slice",
+        tableNode=keptFigure(scanNode, "trust", "bySlice"),
+        referenceNode=scanNode,
+    )
     chart = plot(table, f"{name} trust check", methods, "slice", FIGURES[figure])
     placeInFolderOf(chart, scanNode)
     for node in (meansTable, table):
         node.SetAttribute(PREFIX + "Verdict", report["verdict"])
         node.SetAttribute(PREFIX + "Trusted", "1" if report["trusted"] else "0")
-    return {"means": meansTable, "bySlice": table, "plot": chart}
+    return keepFigures(scanNode, "trust", {"means": meansTable, "bySlice": table, "plot": chart})
 
 
 def loadReport(report: dict[str, Any] | str | Path) -> dict[str, Any]:

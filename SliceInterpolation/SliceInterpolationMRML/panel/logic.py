@@ -84,6 +84,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         inputNode,
         request: Request | None = None,
         outputNode=None,
+        uncertainty: bool = False,
         wait: bool = True,
         onProgress: Callable[[dict], None] | None = None,
         onFinished: Callable[[Any], None] | None = None,
@@ -91,7 +92,8 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
     ):
         """Put new slices between those of a scalar volume node; the input is not changed.
 
-        request, options: what is asked for, see the class. outputNode: filled instead of a new node. Returns the
+        request, options: what is asked for, see the class. outputNode: filled instead of a new node.
+        uncertainty: also make a map of the predicted error SD, see `maps`. Returns the
         output node, or with wait=False the job. Raises InputError for input that cannot be interpolated, RunError
         where the run fails, DependencyError where PyTorch is missing.
 
@@ -111,7 +113,12 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         request = _asked(request, options)
         return self._start(
             lambda: interpolationJob(
-                inputNode, request, outputNode, onProgress=onProgress, onFinished=finished
+                inputNode,
+                request,
+                outputNode,
+                uncertainty=uncertainty,
+                onProgress=onProgress,
+                onFinished=finished,
             ),
             request,
             wait,
@@ -160,8 +167,8 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
         Example::
 
-            nodes = logic.noise(node, result)["nodes"]
-            slicer.util.setSliceViewerLayers(foreground=nodes["residual"], foregroundOpacity=0.5)
+            logic.noise(node, result)
+            logic.showMap(node, "residual")
         """
         from ..run.jobs import noiseJob
 
@@ -261,6 +268,75 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
     # Figures
 
+    def figures(self, scanNode) -> dict[str, dict[str, Any]]:
+        """Tables, plots and maps that were made of a scan, by kind ("trust", "noise", "measure") and name.
+
+        They are found in a reopened scene as well.
+        """
+        from ..figures.kept import figures
+
+        found = {kind: figures(scanNode, kind) for kind in ("trust", "noise", "measure")}
+        return {kind: nodes for kind, nodes in found.items() if nodes}
+
+    def findings(self, scanNode, kind: str) -> tuple[str, list[str]]:
+        """The method and what a run of this kind has found about a scan, line by line."""
+        from ..figures.kept import findings
+
+        return findings(scanNode, kind)
+
+    def maps(self, scanNode, resultNode=None) -> list[str]:
+        """What `showMap` can show: "residual" and "noiseSd" of a scan, "errorSd" of a result."""
+        from ..figures.noise import mapsOf
+
+        return list(mapsOf(scanNode, resultNode))
+
+    def showMap(self, scanNode, name: str, resultNode=None) -> None:
+        """Lay one of the `maps` over the volume that it belongs to, with a legend; an empty name takes it off."""
+        from ..figures.noise import mapsOf, showOver
+
+        maps = mapsOf(scanNode, resultNode)
+        for below in {id(one): one for one, _map in maps.values()}.values():
+            showOver(below)
+        if name:
+            showOver(*maps[name])
+
+    def showTable(self, scanNode, kind: str) -> None:
+        """Show the table of a trust check, noise maps or measurement; the layout changes to one with a table."""
+        from ..figures.tablesAndPlots import showTable
+
+        nodes = self.figures(scanNode)[kind]
+        showTable(nodes["bySlice" if kind == "trust" else "table"])
+
+    def saveReport(
+        self,
+        inputNode,
+        path: str | Path,
+        resultNode=None,
+        title: str = "",
+        position=None,
+        wait: bool = True,
+        onProgress: Callable[[dict], None] | None = None,
+        onFinished: Callable[[Any], None] | None = None,
+    ):
+        """Write one self-contained HTML page: pictures, trust check, noise, measurements, how the result was made.
+
+        title: all that the page says of the patient. position: LPS in mm of the planes shown. Returns the path, or
+        with wait=False the job.
+
+        Example::
+
+            logic.saveReport(scan, "report.html", result)
+        """
+        from ..run.jobs import reportJob
+
+        return self._start(
+            lambda: reportJob(
+                inputNode, path, resultNode, title, position, onProgress=onProgress, onFinished=onFinished
+            ),
+            Request(method="linear"),  # it predicts nothing
+            wait,
+        )
+
     def regionStatistics(self, scanNode, regionNode, volumeNodes=None):
         """Mean, SD and range in a markups ROI or a segmentation, as a table node.
 
@@ -270,12 +346,10 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
             table = logic.regionStatistics(scan, slicer.util.getNode("R"))
         """
-        from ..figures.noise import showRegionStatistics
+        from ..figures.noise import mapsOf, showRegionStatistics
 
         if volumeNodes is None:
-            names = [f"{scanNode.GetName()} {kind}" for kind in ("residual", "noise SD")]
-            found = [slicer.mrmlScene.GetFirstNodeByName(name) for name in names]
-            volumeNodes = [scanNode, *(node for node in found if node is not None)]
+            volumeNodes = [scanNode, *(node for _below, node in mapsOf(scanNode).values())]
         return showRegionStatistics(volumeNodes, regionNode)
 
     def measure(

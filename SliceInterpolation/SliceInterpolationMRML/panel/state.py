@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from SliceInterpolationLib.interpolators import CLASSICAL
 from SliceInterpolationLib.request import Request
 
 from ..i18n import _
@@ -28,6 +29,7 @@ class Choices:
     planned: what the plan says, or with planRefused why nothing can be done. noTorch: why the method cannot run for
     want of PyTorch, empty where it can. running: the kind of the run under way, empty without one. comparing: the
     compare view is on. shown: kinds ("trust", "noise", "measure") of which there is something to plot.
+    maps: names of the maps that can be laid over the scan.
     """
 
     request: Request = field(default_factory=Request)
@@ -43,6 +45,7 @@ class Choices:
     running: str = ""
     comparing: bool = False
     shown: frozenset[str] = frozenset()
+    maps: tuple[str, ...] = ()
     huLow: float = 40.0
     huHigh: float = 100.0
 
@@ -71,6 +74,10 @@ def looks(choices: Choices) -> dict[str, Look]:
             "" if choices.comparing else _("Switch on the compare view first."),
             _("What the result side shows."),
         ),
+        "mapComboBox": _look(
+            "" if choices.maps else _("Make noise maps, or let a run also estimate the error, first."),
+            _("The map that is laid over the views of its volume."),
+        ),
         "regionButton": _look(
             _noRegion(choices), _("Mean, SD and range of scan and maps in the region, as a table.")
         ),
@@ -79,11 +86,22 @@ def looks(choices: Choices) -> dict[str, Look]:
         "trustPlotButton": _plotLook(choices, "trust"),
         "noisePlotButton": _plotLook(choices, "noise"),
         "measurePlotButton": _plotLook(choices, "measure"),
+        **{f"{kind}TableButton": _tableLook(choices, kind) for kind in ("trust", "noise", "measure")},
+        "reportButton": _runLook(choices, "report"),
         "strengthSlider": _look(
             _("Only for denoised output; the acquired slices are kept exact.")
             if choices.request.output_mode == "interpolated"
             else "",
             _("How much of the noise is removed: 0 keeps the acquired slices."),
+        ),
+        "estimateErrorCheckBox": _look(
+            _("Classical methods predict no error; choose a network.")
+            if choices.request.method in CLASSICAL
+            else "",
+            _(
+                "Make a map of the error to be expected in the synthesized slices, calibrated on this scan; it "
+                "takes longer. The map is shown under Noise."
+            ),
         ),
         "factorComboBox": _look(
             _("Denoising only makes no new slices.") if choices.request.output_mode == "denoise-only" else "",
@@ -140,6 +158,16 @@ def deviceEntries(devices: dict[str, Any]) -> list[tuple[str, str]]:
     return [(_("automatic"), "auto"), *gpus, ("CPU", "cpu")]
 
 
+def mapEntries(maps: Sequence[str]) -> list[tuple[str, str]]:
+    """(text, name) of each map that can be shown, none first."""
+    texts = {
+        "residual": _("residual: acquired minus predicted"),
+        "noiseSd": _("noise SD"),
+        "errorSd": _("predicted error SD of the result"),
+    }
+    return [(_("none"), ""), *((texts[name], name) for name in maps)]
+
+
 def progressText(entry: dict[str, Any]) -> str:
     """One line of progress: stage, slice and time left; empty where the entry is no progress."""
     if entry.get("done") is None:
@@ -186,6 +214,10 @@ def _runLook(choices: Choices, kind: str) -> Look:
             _("Measure"),
             _("Measure the segment on the acquired and on the result grid."),
         ),
+        "report": (
+            _("Save report..."),
+            _("Write one page about scan, result, trust check, noise and measurements, to keep or print."),
+        ),
     }[kind]
     if choices.running == kind:
         return Look(_("End the run; nothing is changed."), True, _("Cancel"))
@@ -195,6 +227,8 @@ def _runLook(choices: Choices, kind: str) -> Look:
         problem = applyProblem(choices)
     elif kind == "measure":
         problem = _noSegment(choices)
+    elif kind == "report":
+        problem = _noInput(choices)
     else:
         problem = _noInput(choices) or choices.noTorch
     return _look(problem, help_, text)
@@ -204,6 +238,12 @@ def _plotLook(choices: Choices, kind: str) -> Look:
     return _look(
         "" if kind in choices.shown else _("There is nothing to plot yet."),
         _("Show the plot in the views."),
+    )
+
+
+def _tableLook(choices: Choices, kind: str) -> Look:
+    return _look(
+        "" if kind in choices.shown else _("There is no table yet."), _("Show the table in the views.")
     )
 
 
@@ -247,4 +287,5 @@ def _stages() -> dict[str, str]:
         "uncertainty": _("Checking the error estimate"),
         "noise": _("Predicting slices for the noise maps"),
         "measure": _("Measuring"),
+        "page": _("Writing the report"),
     }

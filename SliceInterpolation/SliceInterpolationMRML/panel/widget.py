@@ -34,7 +34,8 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._probe = None
         self._probeTimer = None
         self._devices: dict[str, Any] = {}
-        self._shownNodes: dict[str, dict[str, Any]] = {}
+        self._figuredScans: dict[str, str] = {}  # kind of figures -> ID of the scan that they are about
+        self._takenUpFor: str | None = None
         self._updating = False
 
     # Life of the panel
@@ -57,6 +58,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChosen)
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceChosen)
         self.ui.shownComboBox.connect("currentIndexChanged(int)", self.onShownChosen)
+        self.ui.mapComboBox.connect("currentIndexChanged(int)", self.onMapChosen)
         self.ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._updatePanel)
         self.ui.segmentSelector.connect("currentSegmentChanged(QString)", self._updatePanel)
         self.ui.regionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._updatePanel)
@@ -71,7 +73,11 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             (self.ui.regionButton, self.onRegionButton),
             (self.ui.measureButton, self.onMeasureButton),
             (self.ui.measurePlotButton, lambda checked=False: self.onPlotButton("measure")),
+            (self.ui.trustTableButton, lambda checked=False: self.onTableButton("trust")),
+            (self.ui.noiseTableButton, lambda checked=False: self.onTableButton("noise")),
+            (self.ui.measureTableButton, lambda checked=False: self.onTableButton("measure")),
             (self.ui.exportButton, self.onExportButton),
+            (self.ui.reportButton, self.onReportButton),
             (self.ui.installButton, self.onInstallButton),
             (self.ui.openModelsButton, self.onOpenModelsButton),
             (self.ui.clearModelsButton, self.onClearModelsButton),
@@ -121,14 +127,13 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def onSceneEndClose(self, caller, event) -> None:
         """Start anew with an empty scene."""
-        self._shownNodes = {}
-        for label in (self.ui.verdictLabel, self.ui.noiseLabel, self.ui.measureLabel):
-            _say(label, "")
+        self._takeUpFigures(None)
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller, event) -> None:
         """Show what was loaded."""
+        self._takenUpFor = None
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -215,9 +220,28 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             return
         self._updating = True
         try:
+            scan = self._parameterNode.inputVolume
+            if (scan.GetID() if scan is not None else "") != self._takenUpFor:
+                self._takeUpFigures(scan)
             self._show(self._choices())
         finally:
             self._updating = False
+
+    def _takeUpFigures(self, scanNode) -> None:
+        """Show what was found about a scan before, in this session or in the one that saved the scene."""
+        self._takenUpFor = scanNode.GetID() if scanNode is not None else ""
+        self._figuredScans = dict.fromkeys(self.logic.figures(scanNode), self._takenUpFor)
+        for kind, label in self._findingLabels().items():
+            method, lines = self.logic.findings(scanNode, kind)
+            _say(label, state.aboutScan(scanNode.GetName(), method, lines) if lines else "")
+
+    def _findingLabels(self) -> dict[str, Any]:
+        return {"trust": self.ui.verdictLabel, "noise": self.ui.noiseLabel, "measure": self.ui.measureLabel}
+
+    def _figures(self, kind: str) -> dict[str, Any]:
+        """The nodes that the panel shows of a kind of figures; those that were removed are not there."""
+        scan = slicer.mrmlScene.GetNodeByID(self._figuredScans.get(kind, ""))
+        return self.logic.figures(scan).get(kind, {})
 
     def _choices(self) -> state.Choices:
         """What is chosen, there and going on, as plain values."""
@@ -242,7 +266,8 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             torchInstalled=installed,
             running=self.logic.job.kind if self.logic.running else "",
             comparing=self.logic.comparing,
-            shown=frozenset(self._shownNodes),
+            shown=frozenset(kind for kind in self._figuredScans if "plot" in self._figures(kind)),
+            maps=tuple(self.logic.maps(node.inputVolume, node.resultVolume)),
             huLow=node.huLow,
             huHigh=node.huHigh,
         )
@@ -259,6 +284,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         _say(ui.deviceLabel, state.deviceText(choices, needsTorch(request.method), self._devices))
         _say(ui.torchLabel, torchStateText())
         _say(ui.planLabel, state.planText(choices))
+        _refill(ui.mapComboBox, state.mapEntries(choices.maps))
         for name, look in state.looks(choices).items():
             widget = getattr(ui, name)
             widget.enabled, widget.toolTip = look.enabled, look.toolTip
@@ -290,7 +316,11 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._startOrCancel(
             "interpolate",
             lambda callbacks: self.logic.interpolate(
-                node.inputVolume, node.request(), outputNode=node.outputVolume, **callbacks
+                node.inputVolume,
+                node.request(),
+                outputNode=node.outputVolume,
+                uncertainty=node.estimateError and self.ui.estimateErrorCheckBox.enabled,
+                **callbacks,
             ),
         )
 
@@ -302,7 +332,33 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def onPlotButton(self, kind: str) -> None:
         """Show the plot of the trust check, the noise maps or the measurement."""
         with slicer.util.tryWithErrorDisplay(_("The plot cannot be shown.")):
-            self.logic.showPlot(self._shownNodes[kind]["plot"])
+            self.logic.showPlot(self._figures(kind)["plot"])
+
+    def onTableButton(self, kind: str) -> None:
+        """Show the table of the trust check, the noise maps or the measurement."""
+        with slicer.util.tryWithErrorDisplay(_("The table cannot be shown.")):
+            self.logic.showTable(slicer.mrmlScene.GetNodeByID(self._figuredScans[kind]), kind)
+
+    def onMapChosen(self, index: int) -> None:
+        """Lay a map over the views of its volume, or take it off."""
+        node = self._parameterNode
+        if node and not self._updating and index >= 0:
+            name = self.ui.mapComboBox.itemData(index)
+            with slicer.util.tryWithErrorDisplay(_("The map cannot be shown.")):
+                self.logic.showMap(node.inputVolume, name, node.resultVolume)
+
+    def onReportButton(self, checked: bool = False) -> None:
+        """Ask for a file and write the report, or cancel."""
+        node = self._parameterNode
+        path = ""
+        if not self.logic.running:
+            path = qt.QFileDialog.getSaveFileName(None, _("Save report"), "report.html", "HTML (*.html)")
+            if not path:
+                return
+        self._startOrCancel(
+            "report",
+            lambda callbacks: self.logic.saveReport(node.inputVolume, path, node.resultVolume, **callbacks),
+        )
 
     def onTrustButton(self, checked: bool = False) -> None:
         """Start the trust check, or cancel it."""
@@ -363,20 +419,23 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         method = job.request.method
         if job.kind == "trust":
             _say(self.ui.verdictLabel, state.aboutScan(job.inputName, method, job.result["said"]))
-            self._shownNodes["trust"] = job.result["nodes"]
         elif job.kind == "noise":
             _say(self.ui.noiseLabel, state.aboutScan(job.inputName, method, [job.result["summary"]]))
-            self._shownNodes["noise"] = job.result["nodes"]
         elif job.kind == "measure":
             _say(self.ui.measureLabel, state.aboutScan(job.inputName, "", [job.result["summary"]]))
-            self._shownNodes["measure"] = job.result
             self.ui.renewedCheckBox.checked = False
-        elif stillChosen:
+        elif job.kind == "interpolate" and stillChosen:
             _takeUp(node, job)
+        if job.kind in self._findingLabels():
+            self._figuredScans[job.kind] = job.inputNode.GetID()
         _say(
             self.ui.statusLabel,
             state.doneText(job.kind, job.remarks, job.seconds, job.inputName, stillChosen),
         )
+        if job.kind == "noise" and stillChosen and self._parameterNode:
+            self._updatePanel()
+            self.ui.mapComboBox.currentIndex = self.ui.mapComboBox.findData("residual")
+            self.onMapChosen(self.ui.mapComboBox.currentIndex)  # also where it is chosen already
         if job.kind == "interpolate" and self._parameterNode:
             with slicer.util.tryWithErrorDisplay(_("The result cannot be shown.")):
                 if self._parameterNode.showComparison:
@@ -434,7 +493,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         path = qt.QFileDialog.getSaveFileName(None, _("Save measurements"), "hematoma.csv", "CSV (*.csv)")
         if path:
             with slicer.util.tryWithErrorDisplay(_("The table cannot be saved.")):
-                self.logic.saveTable(self._shownNodes["measure"]["table"], path)
+                self.logic.saveTable(self._figures("measure")["table"], path)
 
     def onInstallButton(self, checked: bool = False) -> None:
         """Install PyTorch, after asking."""

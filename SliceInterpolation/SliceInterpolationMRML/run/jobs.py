@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,26 +161,35 @@ class Job:
         self._run.cancel(_("Cancelled, since the scene was closed; nothing was changed."))
 
 
-def interpolationJob(inputNode, request: Request, outputNode=None, name: str = "", **callbacks) -> Job:
+def interpolationJob(
+    inputNode, request: Request, outputNode=None, name: str = "", uncertainty: bool = False, **callbacks
+) -> Job:
     """A job whose result is the interpolated volume node: `outputNode`, or a new one where that is None.
 
-    name: of a new node, by default that of the input with what was done to it. callbacks: onProgress and onFinished
-    of `Job`. Raises InputError where the input is missing or is also the output.
+    name: of a new node, by default that of the input with what was done to it. uncertainty: also make a map of the
+    predicted error SD, kept with the result. callbacks: onProgress and onFinished of `Job`.
+    Raises InputError where the input is missing or is also the output.
     """
     if inputNode is not None and outputNode is inputNode:
         raise InputError(_("The output must be another volume than the input, which is never changed."))
     outputId = outputNode.GetID() if outputNode is not None else ""
 
     def collect(job: Job, folder: Path, outcome: Outcome):
+        from ..figures.noise import showErrorSd
+
         volume = read_file(outcome.result["paths"][0])
         node = slicer.mrmlScene.GetNodeByID(outputId) if outputId else None
         if node is None:
-            return nodeFromVolume(volume, name or resultName(job.inputNode.GetName(), request), job.inputNode)
-        updateNodeFromVolume(node, volume)
-        placeLikeReference(node, job.inputNode)
+            node = nodeFromVolume(volume, name or resultName(job.inputNode.GetName(), request), job.inputNode)
+        else:
+            updateNodeFromVolume(node, volume)
+            placeLikeReference(node, job.inputNode)
+        showErrorSd(node, read_file(folder / "uncertainty.nrrd") if uncertainty else None)
         return node
 
     arguments = ["interpolate", "{input}", "{folder}/output.nrrd", *request.to_arguments()]
+    if uncertainty:
+        arguments += ["--uncertainty", "{folder}/uncertainty.nrrd"]
     return Job("interpolate", inputNode, request, [*arguments, "--progress", "json"], collect, **callbacks)
 
 
@@ -190,15 +200,15 @@ def trustJob(inputNode, request: Request, **callbacks) -> Job:
     """
 
     def collect(job: Job, folder: Path, outcome: Outcome):
+        from ..figures.kept import keepFindings
         from ..figures.trust import showTrust, warnings
 
         report = json.loads((folder / "trust.json").read_text(encoding="utf-8"))
         said = list(dict.fromkeys([report["verdict"], *warnings(report), *report.get("remarks", [])]))
-        return {
-            **report,
-            "said": [inPanelWords(text) for text in said],
-            "nodes": showTrust(job.inputNode, report),
-        }
+        said = [inPanelWords(text) for text in said]
+        nodes = showTrust(job.inputNode, report)
+        keepFindings(nodes["bySlice"], request.method, said, json.dumps(report))
+        return {**report, "said": said, "nodes": nodes}
 
     arguments = [
         "trust",
@@ -218,10 +228,14 @@ def noiseJob(inputNode, request: Request, resultNode=None, **callbacks) -> Job:
     """
 
     def collect(job: Job, folder: Path, outcome: Outcome):
+        from ..figures.kept import keepFindings
         from ..figures.noise import showNoiseFolder
 
         nodes = showNoiseFolder(job.inputNode, folder / "noise")
-        return {"nodes": nodes, "summary": outcome.remarks[-1] if outcome.remarks else ""}
+        summary = outcome.remarks[-1] if outcome.remarks else ""
+        report = (folder / "noise" / "noise.json").read_text(encoding="utf-8")
+        keepFindings(nodes["table"], request.method, [summary], report)
+        return {"nodes": nodes, "summary": summary}
 
     arguments = [
         "noise",
@@ -235,6 +249,68 @@ def noiseJob(inputNode, request: Request, resultNode=None, **callbacks) -> Job:
         arguments += ["--result", "{result}"]
     arguments += ["--progress", "json"]
     return Job("noise", inputNode, request, arguments, collect, moreNodes=moreNodes, **callbacks)
+
+
+def reportJob(
+    inputNode,
+    path: str | Path,
+    resultNode=None,
+    title: str = "",
+    position: tuple[float, float, float] | None = None,
+    **callbacks,
+) -> Job:
+    """A job that writes one HTML page about a scan, its result and its figures; the result is its path.
+
+    title: all that the page says of the patient. position: LPS, in mm, of the planes shown; by default the page
+    chooses. Raises InputError where the scan is missing.
+    """
+    from ..figures.kept import figure, keptReport
+    from ..figures.tablesAndPlots import writeTable
+
+    if inputNode is None:
+        raise InputError(_("Choose an input volume first."))
+    reports = {kind: keptReport(inputNode, kind) for kind in ("trust", "noise")}
+    reports = {kind: text for kind, text in reports.items() if text}
+    measured = figure(inputNode, "measure", "table")
+
+    def prepare(folder: Path) -> None:
+        for kind, text in reports.items():
+            (folder / f"{kind}.json").write_text(text, encoding="utf-8")
+        if measured is not None:
+            writeTable(measured, folder / "measurements.csv")
+
+    moreNodes = {"result": resultNode} if _isPresent(resultNode) else {}
+    arguments = ["page", "{input}", *(f"{{{word}}}" for word in moreNodes), "--output", "{folder}/page.html"]
+    for kind in reports:
+        arguments += [f"--{kind}", f"{{folder}}/{kind}.json"]
+    if measured is not None:
+        arguments += ["--measurements", "{folder}/measurements.csv"]
+    # Braces of the title are its own.
+    arguments.append("--title=" + title.replace("{", "{{").replace("}", "}}"))
+    if position is not None:
+        arguments += ["--position", *map(repr, map(float, position))]
+
+    def collect(job: Job, folder: Path, outcome: Outcome) -> Path:
+        try:
+            shutil.copyfile(folder / "page.html", path)
+        except OSError as error:
+            raise InputError(
+                _("The report cannot be saved as '{path}' ({reason}); choose another folder.").format(
+                    path=path, reason=error.strerror
+                )
+            ) from error
+        return Path(path)
+
+    return Job(
+        "report",
+        inputNode,
+        Request(),
+        [*arguments, "--progress", "json"],
+        collect,
+        moreNodes=moreNodes,
+        prepare=prepare,
+        **callbacks,
+    )
 
 
 def resultName(name: str, request: Request) -> str:
@@ -283,4 +359,14 @@ def processEvents() -> None:
         slicer.app.processEvents()
 
 
-__all__ = ["CANCELLED", "DONE", "FAILED", "REFUSED", "Job", "interpolationJob", "noiseJob", "trustJob"]
+__all__ = [
+    "CANCELLED",
+    "DONE",
+    "FAILED",
+    "REFUSED",
+    "Job",
+    "interpolationJob",
+    "noiseJob",
+    "reportJob",
+    "trustJob",
+]
