@@ -16,6 +16,7 @@ from paneldesktop import (
     SMALL,
     TINY,
     alive,
+    cutLabels,
     desktop,
     loadNoise,
     loadTiny,
@@ -636,6 +637,8 @@ def test_without_the_extension_classical_methods_work(panel, withoutTorch):
     assert not panel.ui.applyButton.enabled
     assert "Extensions Manager" in panel.ui.applyButton.toolTip
     assert "not installed" in panel.ui.torchLabel.text
+    assert not panel.ui.installButton.enabled
+    assert "Extensions Manager" in panel.ui.installButton.toolTip
     assert panel.ui.deviceLabel.text == "PyTorch is not installed yet."
     choose(panel, method="linear", showComparison=False)
     assert panel.ui.applyButton.enabled
@@ -956,3 +959,72 @@ def _forget():
     from standins import pythonqt
 
     pythonqt.slotErrors.clear()
+
+
+def test_the_report_is_one_page_with_the_figures_of_the_scan(panel, tmp_path, monkeypatch):
+    loadTiny(panel, **SMALL)
+    choose(panel, method="linear", showComparison=False)
+    panel.ui.trustButton.click()
+    finish(panel)
+    verdict = panel.logic.job.result["verdict"]
+    path = tmp_path / "report.html"
+    dialog = sys.modules["qt"].QFileDialog
+    monkeypatch.setattr(dialog, "getSaveFileName", staticmethod(lambda *arguments: ""))
+    panel.ui.reportButton.click()  # dismissed
+    assert not panel.logic.running
+    monkeypatch.setattr(dialog, "getSaveFileName", staticmethod(lambda *arguments: str(path)))
+    panel.ui.reportButton.click()
+    assert panel.ui.reportButton.text == "Cancel"
+    finish(panel)
+    assert panel.logic.job.state == "done", panel.logic.job.message
+    page = path.read_text(encoding="utf-8")
+    assert "<html" in page
+    assert verdict.split(":")[0][:40] in page
+    assert str(path) in panel.ui.statusLabel.text
+    assert panel.ui.reportButton.text == "Save report..."
+
+
+def test_a_program_is_run_only_after_the_user_was_told_what_it_is(panel, monkeypatch):
+    loadTiny(panel, **SMALL)
+    asked, started, granted = [], [], []
+    answers = iter((False, True))
+    monkeypatch.setattr(panel.logic, "needsConsent", lambda method: not granted)
+    monkeypatch.setattr(panel.logic, "grantConsent", granted.append)
+    monkeypatch.setattr(panel.logic, "interpolate", lambda *arguments, **more: started.append(arguments))
+    monkeypatch.setattr(
+        slicer.util,
+        "confirmOkCancelDisplay",
+        lambda text, *more, **other: (asked.append(text), next(answers))[1],
+    )
+    choose(panel, method="linear")
+    panel.ui.applyButton.click()
+    assert (started, granted) == ([], [])  # declined
+    panel.ui.applyButton.click()
+    panel.ui.applyButton.click()
+    assert len(asked) == 2  # once a file
+    assert "program" in asked[0]
+    assert granted == ["linear"]
+    assert len(started) == 2
+
+
+def test_models_that_cannot_be_used_are_listed_with_the_reason(panel):
+    from SliceInterpolationLib.catalogue import user_folder
+
+    (user_folder() / "broken").mkdir(parents=True)
+    panel.enter()
+    assert panel.ui.modelsLabel.text.startswith("Cannot be used: broken (")
+    assert "card.json" in panel.ui.modelsLabel.text
+
+
+@pytest.mark.parametrize("width", [330, 400, 600])
+def test_no_line_of_a_label_is_cut(panel, width):
+    from SliceInterpolationMRML.panel.widget import _say
+
+    loadTiny(panel)
+    panel.parent.resize(width, 2000)
+    slicer.app.processEvents()
+    panel._updatePanel()
+    _say(panel.ui.statusLabel, "words that need several lines in a narrow panel " * 6)
+    _say(panel.ui.verdictLabel, "words that need several lines in a narrow panel " * 4)
+    slicer.app.processEvents()
+    assert cutLabels(panel) == []

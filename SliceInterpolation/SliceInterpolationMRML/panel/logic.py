@@ -428,6 +428,26 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
         return [entry.name for entry in own_entries()]
 
+    def unusableModels(self) -> list[tuple[str, str]]:
+        """(name, reason) of each folder of the user's models that cannot be used."""
+        from SliceInterpolationLib.catalogue import Unusable, own_entries
+
+        from ..run.words import inPanelWords
+
+        return [(one.name, inPanelWords(one.reason)) for one in own_entries() if isinstance(one, Unusable)]
+
+    def needsConsent(self, method: str) -> bool:
+        """True where a method is a program of the user that was not trusted yet, see `grantConsent`."""
+        from SliceInterpolationLib.catalogue import list_models, needs_consent
+
+        return any(model.name == method and needs_consent(model) for model in list_models())
+
+    def grantConsent(self, method: str) -> None:
+        """Trust the file of a model, which is a program, from now on; ask the user before."""
+        from SliceInterpolationLib.catalogue import find_model, grant_consent
+
+        grant_consent(find_model(method))
+
     def clearUserModels(self) -> None:
         """Delete the user's own models; the bundled ones stay."""
         from SliceInterpolationLib.catalogue import remove_model

@@ -25,11 +25,12 @@ def runningElsewhere() -> str:
 class Choices:
     """What is chosen, there and going on in the panel.
 
-    hasInput, hasResult, hasSegment, hasRegion: whether one is chosen. outputIsInput: the output volume is the input.
-    planned: what the plan says, or with planRefused why nothing can be done. noTorch: why the method cannot run for
-    want of PyTorch, empty where it can. running: the kind of the run under way, empty without one. comparing: the
-    compare view is on. shown: kinds ("trust", "noise", "measure") of which there is something to plot.
-    maps: names of the maps that can be laid over the scan.
+    hasInput, hasResult, hasSegment, hasRegion: whether one is chosen. outputIsInput: the output volume is the
+    input. planned: what the plan says, or with planRefused why nothing can be done. noTorch: why the method cannot
+    run for want of PyTorch, empty where it can. torchExtension: PyTorch can be installed through its extension.
+    running: the kind of the run under way, empty without one. comparing: the compare view is on. shown: kinds
+    ("trust", "noise", "measure") of which there is something to plot. maps: names of the maps that can be laid over
+    the scan.
     """
 
     request: Request = field(default_factory=Request)
@@ -42,6 +43,7 @@ class Choices:
     planRefused: bool = False
     noTorch: str = ""
     torchInstalled: bool = True
+    torchExtension: bool = True
     running: str = ""
     comparing: bool = False
     shown: frozenset[str] = frozenset()
@@ -108,7 +110,7 @@ def looks(choices: Choices) -> dict[str, Look]:
             _("How many times more slices."),
         ),
         "installButton": _look(
-            _("Nothing to install.") if choices.torchInstalled else "",
+            _noInstall(choices),
             _("Download and install PyTorch through its extension."),
         ),
     }
@@ -244,6 +246,30 @@ def _plotLook(choices: Choices, kind: str) -> Look:
 def _tableLook(choices: Choices, kind: str) -> Look:
     return _look(
         "" if kind in choices.shown else _("There is no table yet."), _("Show the table in the views.")
+    )
+
+
+def _noInstall(choices: Choices) -> str:
+    if choices.torchInstalled:
+        return _("Nothing to install.")
+    if not choices.torchExtension:
+        return _("Install the extension PyTorch in the Extensions Manager first, and restart Slicer.")
+    return ""
+
+
+def consentText(name: str) -> str:
+    """What is asked before a model that is a program runs the first time."""
+    return _(
+        "The model '{name}' is a TorchScript file, that is a program: when it runs, it can read, change and send "
+        "whatever you can, patient data included. Nobody has checked it. Run it only if you trust where it comes "
+        "from.\n\nTrust this file and run it? You will not be asked again for it, unless the file changes."
+    ).format(name=name)
+
+
+def unusableText(models: Sequence[tuple[str, str]]) -> str:
+    """(name, reason) of each model that cannot be used, a line each."""
+    return "\n".join(
+        _("Cannot be used: {name} ({reason})").format(name=name, reason=reason) for name, reason in models
     )
 
 

@@ -182,6 +182,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         from .methods import methodChoices
 
         self._methods = methodChoices()
+        _say(self.ui.modelsLabel, state.unusableText(self.logic.unusableModels()))
         _refill(self.ui.methodComboBox, [(label, name) for name, label, _line in self._methods])
 
     def _fillDevices(self) -> None:
@@ -245,7 +246,13 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def _choices(self) -> state.Choices:
         """What is chosen, there and going on, as plain values."""
-        from ..run.dependencies import canAskForTorch, needsTorch, torchStateText, torchVersion
+        from ..run.dependencies import (
+            canAskForTorch,
+            hasTorchExtension,
+            needsTorch,
+            torchStateText,
+            torchVersion,
+        )
 
         node, request = self._parameterNode, self._parameterNode.request()
         plan = None
@@ -264,6 +271,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             planRefused=plan is not None and plan.problem,
             noTorch="" if canRun else torchStateText(),
             torchInstalled=installed,
+            torchExtension=hasTorchExtension(),
             running=self.logic.job.kind if self.logic.running else "",
             comparing=self.logic.comparing,
             shown=frozenset(kind for kind in self._figuredScans if "plot" in self._figures(kind)),
@@ -382,6 +390,12 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             if self.logic.job.kind == kind:
                 self.logic.cancel()
             return
+        method = self._parameterNode.method
+        if kind in ("interpolate", "trust", "noise") and self.logic.needsConsent(method):
+            if not slicer.util.confirmOkCancelDisplay(state.consentText(method)):
+                return
+            with slicer.util.tryWithErrorDisplay(_("The model cannot be trusted.")):
+                self.logic.grantConsent(method)
         _say(self.ui.statusLabel, _("Starting..."))
         self.ui.progressBar.setRange(0, 0)  # busy until the first slice
         try:
@@ -432,6 +446,8 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self.ui.statusLabel,
             state.doneText(job.kind, job.remarks, job.seconds, job.inputName, stillChosen),
         )
+        if job.kind == "report":
+            _say(self.ui.statusLabel, _("Saved as {path}.").format(path=job.result))
         if job.kind == "noise" and stillChosen and self._parameterNode:
             self._updatePanel()
             self.ui.mapComboBox.currentIndex = self.ui.mapComboBox.findData("residual")
@@ -577,3 +593,5 @@ def _say(label, text: str) -> None:
     """Show a text; an empty label takes no room."""
     label.text = text
     label.visible = bool(text)
+    # Forms in collapsible buttons give less than the wrapped lines need; the last one would be cut.
+    label.minimumHeight = label.heightForWidth(label.width) if text else 0

@@ -45,7 +45,7 @@ def torchStateText() -> str:
     version = torchVersion()
     if version:
         return _("PyTorch {version} is installed.").format(version=version)
-    if importlib.util.find_spec("PyTorchUtils") is None:
+    if not hasTorchExtension():
         return _(
             "PyTorch is not installed, nor is its extension: install the extension PyTorch in the Extensions "
             "Manager and restart Slicer. Linear and cubic interpolation work without."
@@ -53,9 +53,14 @@ def torchStateText() -> str:
     return _("PyTorch is not installed yet. Linear and cubic interpolation work without.")
 
 
+def hasTorchExtension() -> bool:
+    """True where the PyTorch extension is there, through which PyTorch is installed."""
+    return importlib.util.find_spec("PyTorchUtils") is not None
+
+
 def canAskForTorch() -> bool:
     """True where the PyTorch extension is there and the user has not declined yet."""
-    return importlib.util.find_spec("PyTorchUtils") is not None and "torch" not in _declined
+    return hasTorchExtension() and "torch" not in _declined
 
 
 def ensureTorch(askAgain: bool = False) -> None:
