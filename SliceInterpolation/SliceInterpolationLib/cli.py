@@ -20,6 +20,7 @@ from .progress import MODES, Reporter
 from .request import Request
 
 if TYPE_CHECKING:
+    from .files import Outputs
     from .volume import Volume
 
 PREDICTION_OPTIONS = ("method", "axis", "device", "units")
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("result", metavar="RESULT")
     command.add_argument("--output", required=True, metavar="PNG")
     command.add_argument("--window", nargs=2, type=_number, metavar=("CENTER", "WIDTH"))
+    Request.add_arguments(command, ("units",))
 
     command = add("noise", _noise, "write residual and noise-SD maps, a table per slice and a picture")
     add_input(command)
@@ -126,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--range", nargs=2, type=_number, default=(40.0, 100.0), metavar=("LOW", "HIGH"), help="HU"
     )
+    Request.add_arguments(command, ("units",))
 
     command = add("page", _page, "write one HTML page about a scan and its result, to keep or print")
     add_input(command)
@@ -162,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     command = add("demo", _demo, "interpolate the synthetic head phantom, or a scan, and show everything")
     command.add_argument("--input", metavar="FILE", help="a scan instead of the phantom")
     command.add_argument("--output-dir", default="demo-output", metavar="DIR")
-    command.add_argument("--device", default="auto")
+    Request.add_arguments(command, ("device", "units"))
     return parser
 
 
@@ -186,11 +189,11 @@ _number.__name__ = "number"  # what argparse calls it where it is none
 
 
 def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import Outputs, check_writable, read_volumes
+    from .files import check_writable, read_volumes
     from .interpolation import interpolate
 
     request = Request.from_options(options)
-    with Outputs(options.input, hold_cancel=process.hold_cancel) as outputs:
+    with _outputs(options.input) as outputs:
         outputs.check_volume(options.output, options.uncertainty)
         volumes, remarks = read_volumes(options.input, options.series)
         runs = [f"-run{number}" if len(volumes) > 1 else "" for number in range(1, len(volumes) + 1)]
@@ -213,7 +216,14 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
         for result, paths in zip(results, targets):
             for made, path in zip((result.volume, result.uncertainty), paths):
                 outputs.volume(made, path, options.compress)
-    reporter.result([str(path) for path in outputs.paths], provenance=[r.volume.provenance for r in results])
+    reporter.result(outputs.paths, provenance=[result.volume.provenance for result in results])
+
+
+def _outputs(*inputs: str | Path | None) -> Outputs:
+    """The files that a command writes, together or not at all, also where it is cancelled."""
+    from .files import Outputs
+
+    return Outputs(*inputs, hold_cancel=process.hold_cancel)
 
 
 def _summary(volume: Volume, made: Volume) -> str:
@@ -232,28 +242,36 @@ def _numbered(path: str, run: str) -> str:
 
 
 def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import Outputs, read_volume
+    from .checks import check_volume
+    from .files import read_volume
+    from .interpolation import with_units
     from .reports.pictures import check_window, compare_picture
 
     window = tuple(options.window) if options.window else None
     check_window(window)
-    with Outputs(options.input, options.result, hold_cancel=process.hold_cancel) as outputs:
+    request = Request.from_options(options)
+    with _outputs(options.input, options.result) as outputs:
         outputs.check(options.output)
-        original, remarks = read_volume(options.input)
-        result, more = read_volume(options.result)
-        for remark in [*remarks, *more]:
-            reporter.message(remark)
+        shown = []
+        for title, path in (("original", options.input), ("result", options.result)):
+            volume, remarks = read_volume(path)
+            check_volume(volume)
+            volume = with_units(volume, request, remarks)
+            for remark in remarks:
+                reporter.message(f"{title.capitalize()}: {remark}")
+            shown.append((title, volume))
+        shown[1][1].refinement_of(shown[0][1])
         with outputs.file(options.output) as picture:
-            compare_picture([("original", original), ("result", result)], picture, window)
-    reporter.result([str(path) for path in outputs.paths])
+            compare_picture(shown, picture, window)
+    reporter.result(outputs.paths)
 
 
 def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import Outputs, read_volume
+    from .files import read_volume
     from .reports.noise import NOISE_FILES, analyze_noise, noise_before_and_after, write_noise_report
 
     request = Request.from_options(options)
-    with Outputs(options.input, options.result, hold_cancel=process.hold_cancel) as outputs:
+    with _outputs(options.input, options.result) as outputs:
         folder = outputs.check_folder(options.output_dir, NOISE_FILES)
         volume, remarks = read_volume(options.input, options.series)
         result, more = read_volume(options.result) if options.result else (None, [])
@@ -264,31 +282,31 @@ def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
             reporter.message(remark)
         along = noise_before_and_after(volume, result)
         text = write_noise_report(volume, report, folder, outputs, along)
-        reporter.answer(text)
-    reporter.result([str(path) for path in outputs.paths], blobs=report.blobs)
+    reporter.result(outputs.paths, answer=text, blobs=report.blobs)
 
 
 def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import Outputs, read_volume
+    from .files import read_volume
     from .reports.trust import DEFAULT_SLICES, trust, trust_table
 
     request = Request.from_options(options)
-    with Outputs(options.input, hold_cancel=process.hold_cancel) as outputs:
+    with _outputs(options.input) as outputs:
         outputs.check(options.output)
         volume, remarks = read_volume(options.input, options.series)
         slices = DEFAULT_SLICES if options.slices is None else options.slices
         report = trust(volume, request, slices=slices, progress=reporter)
         for remark in [*remarks, *report.remarks]:
             reporter.message(remark)
-        reporter.answer(trust_table(report))
-        reporter.answer(report.verdict)
         if options.output:
             outputs.text(options.output, json.dumps(report.as_dict(), indent=1) + "\n")
-    reporter.result([str(path) for path in outputs.paths], verdict=report.verdict, trusted=report.trusted)
+    text = f"{trust_table(report)}\n{report.verdict}"
+    reporter.result(outputs.paths, answer=text, verdict=report.verdict, trusted=report.trusted)
 
 
 def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import Outputs, read_volume
+    from .checks import check_volume
+    from .files import read_volume
+    from .interpolation import with_units
     from .reports.measure import COLUMNS, check_hu_range, measure, measure_table, read_segmentation
     from .reports.tables import write_csv
 
@@ -300,11 +318,16 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
         raise InputError(
             "--denoised, --masks-dir and --edited-dir need the interpolated volume: --result FILE."
         )
+    request = Request.from_options(options)
     sources = [options.input, *options.segmentation, options.result, options.denoised, options.edited_dir]
-    with Outputs(*sources, hold_cancel=process.hold_cancel) as outputs:
+    with _outputs(*sources) as outputs:
         outputs.check(options.output)
         folder = outputs.check_folder(options.masks_dir) if options.masks_dir else None
         volume, remarks = read_volume(options.input, options.series)
+        check_volume(volume)
+        volume = with_units(volume, request, remarks)
+        if volume.units != "HU":
+            remarks.append("No HU scale: what is called HU holds the values of the scan.")
         result, more = read_volume(options.result) if options.result else (None, [])
         quiet, others = read_volume(options.denoised) if options.denoised else (None, [])
         for remark in [*remarks, *more, *others]:
@@ -327,15 +350,14 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
                 outputs.volume(measured.carried, folder / f"carried-{number}.nrrd")
                 outputs.volume(measured.renewed, folder / f"renewed-{number}.nrrd")
             reporter("measure", number, count)
-        reporter.answer(measure_table(rows))
         if options.output:
             with outputs.file(options.output) as table:
                 write_csv(table, rows, (*COLUMNS, "labelmap") if count > 1 else COLUMNS)
-    reporter.result([str(path) for path in outputs.paths], rows=rows)
+    reporter.result(outputs.paths, answer=measure_table(rows), rows=rows)
 
 
 def _page(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import Outputs, read_volume
+    from .files import read_volume
     from .reports.noise import NoiseReport
     from .reports.page import study_page
     from .reports.tables import read_csv, read_json
@@ -350,7 +372,7 @@ def _page(options: argparse.Namespace, reporter: Reporter) -> None:
         options.measurements,
         residual_file,
     )
-    with Outputs(*inputs, hold_cancel=process.hold_cancel) as outputs:
+    with _outputs(*inputs) as outputs:
         outputs.check(options.output)
         report = TrustReport.from_dict(read_json(options.trust)) if options.trust else None
         noise, along = None, ()
@@ -368,7 +390,7 @@ def _page(options: argparse.Namespace, reporter: Reporter) -> None:
             remarks=options.remark, window=options.window, position=options.position,
         )  # fmt: skip
         outputs.text(options.output, page)
-    reporter.result([str(path) for path in outputs.paths])
+    reporter.result(outputs.paths)
 
 
 def _models(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -383,8 +405,7 @@ def _models(options: argparse.Namespace, reporter: Reporter) -> None:
         raise InputError(f"models {action} needs a name or a file; 'models list' shows the names.")
     if action == "info":
         card = find_model(name).card
-        reporter.answer(json.dumps(card, indent=1))
-        reporter.result([], card=card)
+        reporter.result(answer=json.dumps(card, indent=1), card=card)
     elif action == "add":
         model = add_model(name, check=process.hold_cancel())
         if model.is_script:
@@ -392,7 +413,7 @@ def _models(options: argparse.Namespace, reporter: Reporter) -> None:
                 f"'{model.name}' is a program and was only copied, not tried. If you trust where it comes from, "
                 f"go on with 'slice-interpolation models trust {model.name}'."
             )
-        reporter.result([str(model.folder)])
+        reporter.result([model.folder])
     else:
         if action == "trust":
             trust_model(find_model(name))
@@ -400,14 +421,14 @@ def _models(options: argparse.Namespace, reporter: Reporter) -> None:
         else:
             process.hold_cancel()
             remove_model(name)
-        reporter.result([])
+        reporter.result()
 
 
 def _list_models(reporter: Reporter) -> None:
     from .catalogue import Unusable, needs_consent, read_catalogue, user_folder
 
     models, unusable = read_catalogue()
-    usable = []
+    usable, lines = [], []
     for model in models:
         try:
             if not model.bundled:
@@ -415,31 +436,28 @@ def _list_models(reporter: Reporter) -> None:
         except InputError as error:
             unusable.append(Unusable(model.folder, str(error), model.bundled))
             continue
-        except ImportError:  # without PyTorch a config cannot be tried
+        except (ImportError, OSError):  # without PyTorch a config cannot be tried
             pass
         low, high = model.gap_mm
         note = "bundled" if model.bundled else "user"
         note += ", default" if model.is_default else ""
         note += ", a program that is not trusted yet" if needs_consent(model) else ""
-        reporter.answer(f"{model.name:<24}{model.card['architecture']:<16}gap {low:g}-{high:g} mm  {note}")
+        lines.append(f"{model.name:<24}{model.card['architecture']:<16}gap {low:g}-{high:g} mm  {note}")
         usable.append(model.card)
-    for folder in unusable:
-        reporter.answer(f"{folder.name:<24}unusable: {folder.reason}")
+    lines += [f"{folder.name:<24}unusable: {folder.reason}" for folder in unusable]
     try:
-        reporter.answer(f"user models: {user_folder()}")
+        lines.append(f"user models: {user_folder()}")
     except InputError as error:
-        reporter.answer(f"user models: none. {error}")
-    reporter.result(
-        [], models=usable, unusable=[{"name": folder.name, "reason": folder.reason} for folder in unusable]
-    )
+        lines.append(f"user models: none. {error}")
+    reasons = [{"name": folder.name, "reason": folder.reason} for folder in unusable]
+    reporter.result(answer="\n".join(lines), models=usable, unusable=reasons)
 
 
 def _phantom(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .files import Outputs
     from .phantom import Hematoma, phantom_volume
     from .volume import Volume
 
-    with Outputs(hold_cancel=process.hold_cancel) as outputs:
+    with _outputs() as outputs:
         outputs.check_volume(options.output, options.segmentation)
         reporter("phantom", 0, options.slices)
         try:
@@ -460,10 +478,10 @@ def _phantom(options: argparse.Namespace, reporter: Reporter) -> None:
         if options.segmentation:
             mask = Volume(labels, volume.spacing, volume.origin, slice_axis="k", units="label")
             outputs.volume(mask, options.segmentation)
-    reporter.result([str(path) for path in outputs.paths], hematoma_ml=truth_ml)
+    reporter.result(outputs.paths, hematoma_ml=truth_ml)
 
 
 def _demo(options: argparse.Namespace, reporter: Reporter) -> None:
     from .demo import run_demo
 
-    run_demo(Path(options.output_dir), options.input, options.device, reporter)
+    run_demo(Path(options.output_dir), options.input, Request.from_options(options), reporter)

@@ -23,8 +23,9 @@ from .reports.noise import (
 )
 from .reports.page import study_page
 from .reports.pictures import compare_picture
-from .reports.tables import write_csv
+from .reports.tables import in_digits, write_csv
 from .reports.trust import trust, trust_table
+from .request import Request
 from .volume import Volume
 
 _FILES = (
@@ -33,20 +34,22 @@ _FILES = (
 )  # fmt: skip
 
 
-def run_demo(folder: Path, scan: str | None, device: str, reporter: Reporter) -> None:
+def run_demo(folder: Path, scan: str | None, request: Request, reporter: Reporter) -> None:
     """Interpolate the phantom, or `scan`, and write volumes, pictures, reports and tables into `folder`.
 
     Writes original.nrrd, interpolated.nrrd, denoised.nrrd, uncertainty.nrrd, compare.png, noise/, trust.json,
-    report.html and, for the phantom, hematoma.nrrd and measurements.csv, all or nothing; prints the tables.
+    report.html and, for the phantom, hematoma.nrrd and measurements.csv, all or nothing; tells the tables.
+    request: its device and units count.
     """
     with Outputs(scan, hold_cancel=process.hold_cancel) as outputs:
-        lines, verdict = _demonstrate(outputs, outputs.check_folder(folder, _FILES), scan, device, reporter)
-    print("\n".join([*lines, "", "Written:"]), file=reporter.err)
-    reporter.result([str(path) for path in outputs.paths], verdict=verdict)
+        folder = outputs.check_folder(folder, _FILES)
+        lines, verdict = _demonstrate(outputs, folder, scan, request, reporter)
+    reporter.message("\n".join([*lines, "", "Written:"]))
+    reporter.result(outputs.paths, verdict=verdict)
 
 
 def _demonstrate(
-    outputs: Outputs, folder: Path, scan: str | None, device: str, reporter: Reporter
+    outputs: Outputs, folder: Path, scan: str | None, request: Request, reporter: Reporter
 ) -> tuple[list[str], str]:
     """Write everything; the lines to print and the verdict of the trust check."""
     labels, truth_ml = None, None
@@ -59,13 +62,13 @@ def _demonstrate(
         volume, remarks = read_volume(scan)
         for remark in [f"Input: {scan}", *remarks]:
             reporter.message(remark)
-    result = interpolate(volume, device=device, uncertainty=True, progress=reporter)
+    result = interpolate(volume, request, uncertainty=True, progress=reporter)
     for remark in [f"Device: {result.device}", *result.remarks]:
         reporter.message(remark)
-    denoised = interpolate(volume, device=device, output_mode="denoised", progress=reporter)
-    linear = interpolate(volume, method="linear")
-    noise = analyze_noise(volume, device=device, progress=reporter)
-    report = trust(volume, device=device, progress=reporter)
+    denoised = interpolate(volume, request, output_mode="denoised", progress=reporter)
+    linear = interpolate(volume, request, method="linear")
+    noise = analyze_noise(volume, request, progress=reporter)
+    report = trust(volume, request, progress=reporter)
     outputs.folder(folder)
     outputs.volume(volume, folder / "original.nrrd")
     outputs.volume(result.volume, folder / "interpolated.nrrd")
@@ -93,7 +96,9 @@ def _demonstrate(
         "interpolated": [row for row in along if row["volume"] == "result"],
         "denoised": noise_by_slice(denoised.volume),
     }
-    alternation = ", ".join(f"{name} {noise_alternation(rows):.3f}" for name, rows in by_slice.items())
+    alternation = ", ".join(
+        f"{name} {in_digits(noise_alternation(rows), 3)}" for name, rows in by_slice.items()
+    )
     lines.append(f"Noise alternation from slice to slice: {alternation}")
     measured = []
     if labels is not None:

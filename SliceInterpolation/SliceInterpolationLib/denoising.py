@@ -8,10 +8,11 @@ from functools import lru_cache
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from .checks import check_prediction
 from .interpolators.base import Interpolator
 from .reports.masks import tissue_mask
 from .reports.metrics import noise_sd, robust_sd
-from .stack import SliceStack
+from .stack import SliceStack, sigma_in_pixels
 from .volume import AIR_LIMIT_HU, DENOISED
 
 _STRUCTURE_MM = 3.0
@@ -52,6 +53,7 @@ def denoised_slices(
     yield stack.slices[0], "", 0.0
     for number in range(1, len(stack) - 1):
         predicted = next(predictions)
+        check_prediction(predicted, stack.plausible, interpolator.name, f"slice {number + 1}")
         acquired = stack.image(number)
         residual = acquired - predicted
         tissue = tissue_mask(acquired, stack.pixel, stack.is_hu)
@@ -108,14 +110,17 @@ def smoothed_noise(
     cannot be more than what is left of the residual in most of the tissue.
     """
     band = _smoothed(acquired, _FINE_MM, pixel) - _smoothed(acquired, _STRUCTURE_MM, pixel)
-    own = robust_sd(band[tissue]) * _smooth_over_band(pixel)
+    own = robust_sd(band[tissue]) * _smooth_over_band(pixel, acquired.shape)
     return min(own, robust_sd(_smoothed(residual, _STRUCTURE_MM, pixel)[tissue]))
 
 
 @lru_cache(maxsize=16)
-def _smooth_over_band(pixel: tuple[float, float]) -> float:
-    """SD of smoothed white noise over its SD in the band where noise is measured: that of the filters' impulses."""
-    size = [2 * int(2 * _STRUCTURE_MM / spacing + 2) + 1 for spacing in pixel]
+def _smooth_over_band(pixel: tuple[float, float], shape: tuple[int, int]) -> float:
+    """SD of smoothed white noise over its SD in the band where noise is measured: that of the filters' impulses.
+
+    shape: of the image, which no filter is wider than.
+    """
+    size = [2 * min(int(2 * _STRUCTURE_MM / spacing + 2), count) + 1 for spacing, count in zip(pixel, shape)]
     impulse = np.zeros(size)
     impulse[size[0] // 2, size[1] // 2] = 1.0
     smooth = _smoothed(impulse, _STRUCTURE_MM, pixel)
@@ -142,4 +147,4 @@ def _is_explained(
 
 def _smoothed(image: np.ndarray, width_mm: float, pixel: tuple[float, float]) -> np.ndarray:
     """After a Gaussian of that full width at half maximum."""
-    return gaussian_filter(image, [width_mm / 2.355 / spacing for spacing in pixel])
+    return gaussian_filter(image, sigma_in_pixels(width_mm, pixel, image.shape))

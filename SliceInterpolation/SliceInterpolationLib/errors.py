@@ -15,5 +15,9 @@ class OutputError(SliceInterpolationError):
     """The machine did not take the output: full disk, read-only folder. What was there before is as it was."""
 
 
+class PredictionError(SliceInterpolationError):
+    """A method or model predicts what cannot be an image; the text names it and the slice."""
+
+
 class Cancelled(SliceInterpolationError):
     """The user stopped the work; nothing was written."""

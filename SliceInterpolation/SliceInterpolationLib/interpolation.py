@@ -9,7 +9,7 @@ import numpy as np
 
 from . import __version__
 from .catalogue import Model, model_hash
-from .checks import check_interpolatable
+from .checks import check_interpolatable, check_memory, check_prediction
 from .denoising import denoised_slices
 from .device import choose_device
 from .errors import InputError
@@ -18,7 +18,7 @@ from .progress import Progress
 from .request import ISOTROPIC, Request
 from .stack import SliceStack
 from .uncertainty import calibrate
-from .volume import ACQUIRED, SYNTHESIZED, UNKNOWN, Volume
+from .volume import ACQUIRED, AIR_LIMIT_HU, SYNTHESIZED, UNKNOWN, Volume
 
 _GAP_TOLERANCE = 1.5  # a gap this many times beyond the trained range is still bridged, with a warning
 
@@ -66,6 +66,7 @@ def interpolate(
     volume = as_requested(volume, request, remarks)
     check_interpolatable(volume, request.force)
     factor = factor_for(volume, request, remarks)
+    check_memory(volume, factor, uncertainty, request.force)
     model = model_of(request.method)
     if model is not None:
         check_gap(volume, model, request, factor, remarks)
@@ -86,15 +87,23 @@ def as_requested(volume: Volume, request: Request, remarks: list[str]) -> Volume
     """The volume along the axis and in the units that are asked for; says so where the units are only guessed."""
     if request.axis != "auto":
         volume = volume.along(request.axis)
+    volume = with_units(volume, request, remarks)
+    if volume.units != "HU":
+        remarks.append("No HU scale: percentiles 1 and 99 stand for -100 and 200 HU inside the method.")
+    return volume
+
+
+def with_units(volume: Volume, request: Request, remarks: list[str]) -> Volume:
+    """The volume in the units that are asked for; says so where they are only guessed."""
     if request.units != "auto":
         volume = replace(volume, units=request.units, units_guessed=False)
     elif volume.units_guessed:
-        seen = "it holds air" if volume.units == "HU" else "it holds neither air nor negative whole numbers"
+        seen = "neither air nor negative whole numbers"
+        if volume.units == "HU":
+            seen = "air" if volume.array.min() <= AIR_LIMIT_HU else "negative whole numbers"
         remarks.append(
-            f"The scan does not say its units; {volume.units} is assumed, since {seen}. Use --units to say it."
+            f"The scan does not say its units; {volume.units} is assumed, since it holds {seen}. Use --units to say it."
         )
-    if volume.units != "HU":
-        remarks.append("No HU scale: percentiles 1 and 99 stand for -100 and 200 HU inside the method.")
     return volume
 
 
@@ -190,19 +199,23 @@ def _interleave(
         kept = denoised_slices(stack, interpolator, request.strength, remarks, uncertainty)
     out = volume.empty_refined(factor)
     errors = np.zeros(out.shape, dtype=np.float32) if uncertainty else None
+    name, (low, high) = interpolator.name, stack.plausible
     out_slices = volume.as_slices(out)
     letters = []
     progress(request.output_mode, 0, total)
     for number in range(total):
         if number % factor:
             image, sd = next(new_slices)
-            letter = SYNTHESIZED
+            made = letter = SYNTHESIZED
         else:
-            image, letter, sd = next(kept)
+            image, made, sd = next(kept)
             given = volume.provenance[number // factor]
-            if not letter or given == SYNTHESIZED:  # denoising makes no measurement of what was none
-                letter = given
+            # Denoising makes no measurement of what was none.
+            letter = given if not made or given == SYNTHESIZED else made
+        if made:
+            check_prediction(image, (low, high), name, f"slice {number + 1} of the result")
         if errors is not None:
+            check_prediction(np.asarray(sd), (0.0, high - low), name, f"the error of slice {number + 1}")
             volume.as_slices(errors)[number] = sd
         store(image, out_slices[number])
         letters.append(letter)
@@ -211,8 +224,26 @@ def _interleave(
 
 
 def store(image: np.ndarray, target: np.ndarray) -> None:
-    """Write a slice into voxels of another type: integers are rounded and keep to the range of their type."""
-    if image.dtype != target.dtype and target.dtype.kind in "iu":
-        limits = np.iinfo(target.dtype)
-        image = np.clip(np.rint(image), limits.min, limits.max)
+    """Write a slice into voxels of another type: whole numbers are rounded, all keep to the range of their type."""
+    if image.dtype != target.dtype:
+        if target.dtype.kind in "iu":
+            image = np.rint(image)
+        image = np.clip(image, *_limits(target.dtype, image.dtype))
     target[...] = image
+
+
+def _limits(of: np.dtype, within: np.dtype) -> tuple[np.generic, np.generic]:
+    """The least and the largest value of a type as values of another, which are never beyond them.
+
+    The largest int32, for one, is no float32: rounded to the next one it would wrap around to the least.
+    """
+    limits = np.iinfo(of) if of.kind in "iu" else np.finfo(of)
+    ends = []
+    for limit in (limits.min, limits.max):
+        with np.errstate(over="ignore"):
+            end = within.type(limit)
+        # Compared as Python numbers, which are exact.
+        if abs(int(end) if of.kind in "iu" else float(end)) > abs(limit):
+            end = np.nextafter(end, within.type(0))
+        ends.append(end)
+    return ends[0], ends[1]

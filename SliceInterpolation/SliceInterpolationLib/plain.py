@@ -7,7 +7,7 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Dicts, lists, texts, numbers and None, at any depth; NumPy's numbers become Python's, NaN and infinity None."""
+    """Dicts, lists, texts, numbers and None; NumPy's numbers become Python's, NaN and infinity (undefined) None."""
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

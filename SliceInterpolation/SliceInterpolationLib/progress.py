@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Callable, TextIO
 
 from .errors import SliceInterpolationError
@@ -22,7 +23,7 @@ _BAR_WIDTH = 30
 class Reporter:
     """Shows stages, messages and answers in one of `MODES`; an instance is the `Progress` that the library calls.
 
-    What was asked for (answers, paths) goes to standard output, what is said on the way (the bar, remarks) to
+    What was asked for (the answer, paths) goes to standard output, what is said on the way (the bar, remarks) to
     standard error, so that results can be piped. In the mode "json" all of it goes to standard output as JSON lines
     with `stage`, `done`, `total`, `eta_s` and `message`. The mode "none" silences the progress only.
     """
@@ -64,27 +65,20 @@ class Reporter:
             self._close_bar()
             _aside(text + "\n", self.err)
 
-    def answer(self, text: str) -> None:
-        """Tell the user what was asked for."""
-        if self.mode == "json":
-            self._json(stage=self._stage or "start", message=text)
-        else:
-            self._close_bar()
-            self._say(text)
-
-    def result(self, paths: Sequence[str], **entries: Any) -> None:
-        """The last lines: what was written, and in the mode "json" figures."""
+    def result(self, paths: Iterable[str | Path] = (), answer: str = "", **entries: Any) -> None:
+        """The last lines: the answer in words, what was written, and in the mode "json" further entries."""
+        said = [str(path) for path in paths]
         try:
             if self.mode == "json":
-                self._json(stage="result", paths=list(paths), **entries)
+                self._json(stage="result", message=answer or None, paths=said, **entries)
             else:
                 self._close_bar()
-                for path in paths:
-                    self._say(path)
+                for line in [answer] * bool(answer) + said:
+                    self._say(line)
         except SliceInterpolationError as error:
-            if not paths:
+            if not said:
                 raise
-            raise SliceInterpolationError(f"{error} All files are complete: {', '.join(paths)}.") from error
+            raise SliceInterpolationError(f"{error} All files are complete: {', '.join(said)}.") from error
 
     def error(self, text: str) -> None:
         """Say in one line why nothing came of it; errors are told in every mode."""

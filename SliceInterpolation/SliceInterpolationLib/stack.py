@@ -9,6 +9,19 @@ import numpy as np
 
 from .volume import AIR_LIMIT_HU, Volume
 
+_HEADROOM_HU = 4096.0
+
+
+def sigma_in_pixels(
+    fwhm_mm: float, pixel: tuple[float, float], shape: tuple[int, int]
+) -> tuple[float, float]:
+    """Sigma along rows and columns of a Gaussian of a full width at half maximum in mm.
+
+    pixel: (row, column) spacing in mm. It is never wider than the image of that shape, whatever its spacing is.
+    """
+    rows, columns = (min(fwhm_mm / 2.355 / mm, count / 2) for mm, count in zip(pixel, shape))
+    return rows, columns
+
 
 @dataclass(frozen=True)
 class SliceStack:
@@ -49,6 +62,13 @@ class SliceStack:
     def is_hu(self) -> bool:
         """Whether the values are HU themselves, rather than mapped to something like them."""
         return (self.hu_gain, self.hu_offset) == (1.0, 0.0)
+
+    @cached_property
+    def plausible(self) -> tuple[float, float]:
+        """What a prediction can be: the range of the stack, and as much again (4096 HU at least) on both sides."""
+        low, high = float(self.slices.min()), float(self.slices.max())
+        beyond = max(high - low, _HEADROOM_HU / abs(self.hu_gain))
+        return low - beyond, high + beyond
 
     @cached_property
     def percentiles(self) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,6 +127,87 @@ def test_bad_arguments_are_one_sentence(phantom_volume, tmp_path, monkeypatch, c
     assert [path.name for path in tmp_path.iterdir()] == ["a.nrrd"]
     assert run(*arguments, "--progress", "json") == 2
     assert json.loads(capsys.readouterr().out)["stage"] == "error"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["interpolate", "a.nrrd", "none/b.nrrd"],
+        ["interpolate", "a.nrrd", "b.nrrd", "--uncertainty", "none/c.nrrd"],
+        ["compare", "a.nrrd", "a.nrrd", "--output", "none/c.png"],
+        ["noise", "a.nrrd", "--output-dir", "a.nrrd/noise"],
+        ["trust", "a.nrrd", "--output", "none/t.json"],
+        ["measure", "a.nrrd", "--segmentation", "a.nrrd", "--output", "none/m.csv"],
+        ["demo", "--output-dir", "a.nrrd"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_no_work_is_begun_where_its_output_has_no_place(
+    phantom_volume, tmp_path, monkeypatch, capsys, arguments
+):
+    monkeypatch.chdir(tmp_path)
+    write_volume(phantom_volume, tmp_path / "a.nrrd")
+    assert run(*arguments, "--progress", "json") == 2
+    (said,) = lines(capsys)
+    assert said["stage"] == "error"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nrrd"]
+
+
+@pytest.mark.parametrize("mode", ["bar", "none"])
+def test_answers_go_to_standard_output_in_every_mode(phantom_volume, tmp_path, capsys, mode):
+    """The mode silences the progress, not what was asked for."""
+    write_volume(phantom_volume, tmp_path / "scan.nrrd")
+    mask = Volume((phantom_volume.array > 55).astype(np.uint8), phantom_volume.spacing, units="label")
+    write_volume(replace(mask, origin=phantom_volume.origin), tmp_path / "mask.nrrd")
+    asked = {
+        "withheld slices": ["trust", tmp_path / "scan.nrrd", "--method", "linear"],
+        "surface mL": ["measure", tmp_path / "scan.nrrd", "--segmentation", tmp_path / "mask.nrrd"],
+        "Noise SD": ["noise", tmp_path / "scan.nrrd", "--output-dir", tmp_path / "n", "--method", "linear"],
+        "flow-refine": ["models"],
+        '"training"': ["models", "info", "default"],
+    }
+    for words, arguments in asked.items():
+        assert run(*arguments, "--progress", mode) == 0
+        assert words in capsys.readouterr().out
+
+
+def test_json_is_json(phantom_volume, tmp_path, capsys):
+    """Every line of it, without NaN, which JSON does not know; also where figures are not defined."""
+    flat = replace(phantom_volume, array=np.full_like(phantom_volume.array, 40))
+    flat.array[:, 60:64, 60:64] = 50
+    write_volume(flat, tmp_path / "flat.nrrd")
+    mask = Volume((flat.array == 50).astype(np.uint8), flat.spacing, flat.origin, units="label")
+    write_volume(mask, tmp_path / "mask.nrrd")
+    commands = [
+        ["models"],
+        ["models", "info", "default"],
+        ["interpolate", tmp_path / "flat.nrrd", tmp_path / "o.nrrd", "--method", "cubic", "--force"],
+        ["measure", tmp_path / "flat.nrrd", "--segmentation", tmp_path / "mask.nrrd", "--range", "90", "95"],
+        ["noise", tmp_path / "flat.nrrd", "--output-dir", tmp_path / "noise", "--method", "linear"],
+        ["trust", tmp_path / "flat.nrrd", "--method", "linear"],
+    ]
+    for arguments in commands:
+        assert run(*arguments, "--progress", "json") == 0
+        said = capsys.readouterr()
+        entries = [json.loads(line, parse_constant=pytest.fail) for line in said.out.splitlines()]
+        assert entries[-1]["stage"] == "result"
+        assert not re.search(r"\b(nan|inf)\b", said.out + said.err)
+
+
+def test_units_can_be_said(phantom_volume, tmp_path, capsys):
+    """A skull-stripped head without fat looks like anything; the user says what it is, and the guess is told."""
+    head = replace(phantom_volume, array=np.clip(phantom_volume.array, 0, 80).astype(np.uint16), units=None)
+    sitk.WriteImage(head.to_sitk(), str(tmp_path / "head.nrrd"))
+    asked = ["interpolate", tmp_path / "head.nrrd", tmp_path / "out.nrrd", "--method", "linear"]
+    assert run(*asked) == 0
+    assert "does not say its units; arbitrary is assumed" in capsys.readouterr().err
+    assert run(*asked, "--units", "HU") == 0
+    assert "units" not in capsys.readouterr().err
+    assert read_volume(tmp_path / "out.nrrd")[0].units == "HU"
+    assert run("compare", tmp_path / "head.nrrd", tmp_path / "out.nrrd", "--output", tmp_path / "c.png") == 0
+    said = capsys.readouterr().err
+    assert "Original: The scan does not say its units" in said
+    assert "Result:" not in said
 
 
 def test_help_and_version_are_no_errors(capsys):

@@ -99,6 +99,23 @@ def test_cancel_after_the_work_changes_nothing(folder, moment, how):
 
 
 @posix
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_cancel_between_two_outputs_takes_both_back(folder, how):
+    write_volume(Volume(np.zeros((2, 4, 4), np.int16)), folder / "out.nrrd")
+    before = (folder / "out.nrrd").read_bytes()
+    moment = (
+        "import os; from SliceInterpolationLib.files import outputs; real = outputs.write_aside\n"
+        f"outputs.write_aside = lambda *a: (real(*a), os.kill(os.getpid(), {int(how)}))"
+    )
+    arguments = ["interpolate", "scan.nrrd", "out.nrrd", "--uncertainty", "sd.nrrd"]
+    code, out, err = finish(start(folder, *arguments, code=moment))
+    assert (code, out) == (3, "")
+    assert err.endswith("cancelled; nothing was written\n")
+    assert names(folder) == ["out.nrrd", "scan.nrrd"]
+    assert (folder / "out.nrrd").read_bytes() == before
+
+
+@posix
 def test_the_process_ends_with_its_parent(tmp_path):
     """The desktop is killed: neither a process nor the patient's scan is left, though a launcher stands between."""
     exchange = tmp_path / "SliceInterpolation-abc"

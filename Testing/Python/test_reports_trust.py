@@ -12,6 +12,7 @@ from scipy.stats import bootstrap
 
 from SliceInterpolationLib import InputError, Volume, interpolate
 from SliceInterpolationLib.catalogue import find_model
+from SliceInterpolationLib.errors import PredictionError
 from SliceInterpolationLib.files import read_file
 from SliceInterpolationLib.interpolators import linear
 from SliceInterpolationLib.reports import trust as module
@@ -262,7 +263,7 @@ def test_predictions_that_are_no_numbers_end_in_a_sentence(monkeypatch):
     monkeypatch.setattr(
         linear.Linear, "between", lambda self, stack, before, t: np.full(stack.slices.shape[1:], np.nan)
     )
-    with pytest.raises(InputError, match="'linear' predicts values that are no numbers on slice 4"):
+    with pytest.raises(PredictionError, match="'linear' predicts values that are no numbers on slice 4"):
         trust(head(14), method="flow", baselines=("linear",))
 
 

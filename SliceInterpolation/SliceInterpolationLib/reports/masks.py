@@ -47,7 +47,7 @@ def _enclosed(hu: np.ndarray, pixel: tuple[float, float]) -> np.ndarray:
     bone = hu > _BONE_HU
     if not bone.size:
         return bone
-    radius = [max(1, round(_CLOSING_MM / 2 / spacing)) for spacing in pixel]
+    radius = [min(max(1, round(_CLOSING_MM / 2 / spacing)), count) for spacing, count in zip(pixel, hu.shape)]
     pad = [(r + 1, r + 1) for r in radius]
     wide = np.pad(bone, pad)
     # Distances close gaps of any size in one pass, where repeated dilations would take many.

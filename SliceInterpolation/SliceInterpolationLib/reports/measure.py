@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..files import read_labelmap
 from ..volume import Volume
 from .shape import bounding_box, carry_over
+from .tables import in_digits
 
 HEMORRHAGE_HU = (40.0, 100.0)
 MARGIN_MM = 3.0
@@ -246,11 +247,11 @@ def _rows(found: dict[int, list[tuple[str, dict[str, float]]]]) -> list[dict[str
 def measure_table(rows: list[dict[str, Any]]) -> str:
     """Volumes of each segment and grid as aligned text."""
     lines = [
-        f"{'segment':>7}  {'grid':<42}{'mL':>9}{'surface mL':>12}{'ABC/2 mL':>10}{'mean HU':>9}{'change %':>10}"
+        f"{'segment':>7}  {'grid':<42}{'mL':>9}{'surface mL':>12}{'ABC/2 mL':>10}{'mean HU':>11}{'change %':>10}"
     ]
     for row in rows:
         lines.append(
             f"{row['segment']:>7}  {row['grid']:<42}{row['volume_ml']:>9.2f}{row['surface_volume_ml']:>12.2f}"
-            f"{row['abc2_ml']:>10.2f}{row['mean_hu']:>9.1f}{row['difference_percent']:>10.1f}"
+            f"{row['abc2_ml']:>10.2f}{in_digits(row['mean_hu'], 1):>11}{row['difference_percent']:>10.1f}"
         )
     return "\n".join(lines)

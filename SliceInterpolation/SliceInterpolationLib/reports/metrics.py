@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import correlate1d, gaussian_filter
 
+from ..stack import sigma_in_pixels
 from .masks import body_mask, box_of, intracranial_mask
 
 BRAIN_WINDOW = (-20.0, 107.0)
 _FULL_RANGE = (-1024.0, 3071.0)
-_BLOB_MM = 3.0 / 2.355  # sigma of a 3 mm Gaussian
+BLOB_MM = 3.0
+"""Width (FWHM) of the Gaussian that shows blobs and takes noise away."""
 _SSIM_RADIUS = 5
 _SSIM_SIGMA = 1.5
 _C1, _C2 = 0.01**2, 0.03**2
@@ -156,7 +158,7 @@ class SliceTruth:
     def _largest_blob(self, error: np.ndarray) -> float:
         if not self.brain.any():
             return float("nan")
-        sigma = [_BLOB_MM / spacing for spacing in self.pixel]
+        sigma = sigma_in_pixels(BLOB_MM, self.pixel, self.hu.shape)
         box = box_of(self.brain, _reach(max(sigma)))
         return float(np.abs(gaussian_filter(error[box], sigma)[self.brain[box]]).max())
 

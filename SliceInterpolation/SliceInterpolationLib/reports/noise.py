@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter, label
 
-from ..checks import check_acquired, check_interpolatable
+from ..checks import check_acquired, check_prediction, check_volume
 from ..device import choose_device
 from ..errors import InputError
 from ..files import Outputs
 from ..interpolation import as_requested, gap_warning
 from ..interpolators import create, model_of, needs_torch
+from ..plain import plain
 from ..progress import Progress
 from ..request import Request
-from ..stack import SliceStack
+from ..stack import SliceStack, sigma_in_pixels
 from ..volume import Volume
 from .masks import tissue_mask
-from .metrics import noise_sd
-from .tables import figures_of, plain, write_csv
+from .metrics import BLOB_MM, noise_sd
+from .tables import figures_of, in_digits, write_csv
 
 NOISE_FILES = (
     "residual.nrrd", "noise-sd.nrrd", "noise.csv", "before-and-after.csv", "noise.json", "noise.png",
@@ -82,7 +83,7 @@ def analyze_noise(
     request = replace(request or Request(), **options)
     remarks: list[str] = []
     volume = as_requested(volume, request, remarks)
-    check_interpolatable(volume, force=True)
+    check_volume(volume)
     check_acquired(volume, "The noise analysis", remarks)
     if volume.slice_count < 3:
         raise InputError(f"Noise maps need at least 3 slices; the volume has {volume.slice_count}.")
@@ -97,16 +98,17 @@ def analyze_noise(
     maps = [np.zeros(volume.array.shape, dtype=np.float32) for _ in range(2)]
     residuals, sds = (volume.as_slices(m) for m in maps)
     smooth = np.zeros(stack.slices.shape, dtype=np.float16)
-    sigma = [_MAP_MM / 2.355 / spacing for spacing in stack.pixel]
+    sigma, low_sigma = (sigma_in_pixels(mm, stack.pixel, stack.slices.shape[1:]) for mm in (_MAP_MM, BLOB_MM))
     rows = []
     for number, predicted in enumerate(interpolator.predict_withheld(stack), start=1):
+        check_prediction(predicted, stack.plausible, interpolator.name, f"slice {number + 1}")
         acquired = stack.image(number)
         residual = acquired - predicted
         residuals[number] = residual
         mean = gaussian_filter(residual, sigma)
         sds[number] = np.sqrt(np.maximum(gaussian_filter(residual**2, sigma) - mean**2, 0.0))
         mask = tissue_mask(acquired, stack.pixel, is_hu)
-        low_pass = gaussian_filter(residual, [3.0 / 2.355 / spacing for spacing in stack.pixel])
+        low_pass = gaussian_filter(residual, low_sigma)
         smooth[number] = np.where(mask, low_pass * stack.hu_gain, 0.0)
         rows.append(_row(number, acquired, predicted, residual, low_pass, mask))
         if progress:
@@ -215,7 +217,8 @@ def noise_summary(report: NoiseReport) -> str:
         values = [row[key] for row in report.rows if np.isfinite(row[key])]
         return float(np.median(values)) if values else float("nan")
 
+    acquired, predicted = (in_digits(median(f"noise_{which}"), 2) for which in ("acquired", "predicted"))
     return (
-        f"Noise SD (median over slices): acquired {median('noise_acquired'):.2f}, predicted by {report.method} "
-        f"{median('noise_predicted'):.2f}; {report.blobs} places where the residual holds structure."
+        f"Noise SD (median over slices): acquired {acquired}, predicted by {report.method} {predicted}; "
+        f"{report.blobs} places where the residual holds structure."
     )

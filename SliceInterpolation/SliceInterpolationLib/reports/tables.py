@@ -1,17 +1,21 @@
-"""Figures in files: rows as CSV, reports as JSON."""
+"""Figures in files and in words: rows as CSV, reports as JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import InputError
+
+
+def in_digits(value: float, digits: int) -> str:
+    """A figure with so many digits after the point; "undefined" where it is no number."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "undefined"
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]], columns: Sequence[str] | None = None) -> Path:
@@ -44,19 +48,6 @@ def read_json(path: str | Path) -> Any:
         return json.loads(_read_text(path))
     except ValueError as error:
         raise InputError(f"'{Path(path).name}' is no JSON file ({error}); write it again.") from error
-
-
-def plain(value: Any) -> Any:
-    """Values as JSON knows them: lists, plain numbers, None for figures that are undefined."""
-    if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
-    if isinstance(value, (bool, str)) or value is None:
-        return value
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    return float(value) if np.isfinite(value) else None
 
 
 def figures_of(values: dict[str, Any]) -> dict[str, Any]:

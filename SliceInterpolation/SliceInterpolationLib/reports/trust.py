@@ -12,18 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_acquired, check_interpolatable
+from ..checks import check_acquired, check_prediction, check_volume
 from ..device import choose_device, import_torch
 from ..errors import InputError
 from ..interpolation import as_requested, gap_warning
 from ..interpolators import create, model_of, needs_torch
+from ..plain import plain
 from ..progress import Progress
 from ..request import Request
 from ..stack import SliceStack, evenly, inner_numbers, percentile_mapping
 from ..volume import Volume
 from .metrics import BRAIN_WINDOW, SliceTruth
 from .statistics import bootstrap_mean
-from .tables import figures_of, plain
+from .tables import figures_of, in_digits
 
 BASELINES = ("linear", "cubic", "flow")
 FIGURES = (
@@ -174,7 +175,7 @@ def trust(
     request = replace(request or Request(), **options)
     remarks: list[str] = []
     volume = as_requested(volume, request, remarks)
-    check_interpolatable(volume, force=True)
+    check_volume(volume)
     check_acquired(volume, "The trust check", remarks)
     if volume.slice_count < 4:
         raise InputError(f"The trust check needs at least 4 slices; the volume has {volume.slice_count}.")
@@ -203,7 +204,8 @@ def trust(
     for done, number in enumerate(numbers, start=1):
         truth = SliceTruth(stack.image(number) * gain + offset, stack.pixel)
         for which, predicted in _next_of_all(predictions):
-            figures = truth.score(_finite(predicted, which, number) * gain + offset)
+            check_prediction(predicted, stack.plausible, which, f"slice {number + 1}")
+            figures = truth.score(predicted * gain + offset)
             for figure in figures:
                 if figure.startswith("psnr"):
                     figures[figure] = min(figures[figure], _PERFECT_DB)
@@ -279,14 +281,6 @@ def _choose(
             "The stack is short: slices near its ends, predicted from fewer neighbors, are counted as well."
         )
     return _spread(filled, slices)
-
-
-def _finite(predicted: np.ndarray, method: str, number: int) -> np.ndarray:
-    if not np.isfinite(predicted).all():
-        raise InputError(
-            f"'{method}' predicts values that are no numbers on slice {number + 1}; do not use it on this scan."
-        )
-    return predicted
 
 
 def common(rows: list[dict[str, Any]], figure: str) -> dict[str, np.ndarray]:
@@ -376,6 +370,6 @@ def trust_table(report: TrustReport) -> str:
     titles = (f"{one.title} {one.unit}".strip() for one in COLUMNS.values())
     lines = ["  ".join([f"{'method':<24}", *(f"{title:>14}" for title in titles)])]
     for method, means in report.means.items():
-        values = [f"{means[figure]:>14.{one.digits}f}" for figure, one in COLUMNS.items()]
+        values = [f"{in_digits(means[figure], one.digits):>14}" for figure, one in COLUMNS.items()]
         lines.append("  ".join([f"{method:<24}", *values]))
     return "\n".join(lines)
