@@ -75,7 +75,7 @@ def test_nonsense_is_never_reported(bad, report):
         report(scan(shape=(12, 24, 24)), method="linear")
 
 
-@pytest.mark.parametrize("sd", [np.nan, np.inf, -1.0, 1e9])
+@pytest.mark.parametrize("sd", [np.nan, np.inf, -1.0])
 def test_nonsense_about_the_error_is_never_stored(monkeypatch, phantom_volume, sd):
     from SliceInterpolationLib.interpolators.flow_refine import FlowRefineInterpolator as Network
 
