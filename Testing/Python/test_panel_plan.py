@@ -73,6 +73,22 @@ def test_measured_speed_is_used_and_comes_back():
     assert estimate.measuredRate(volume, 2, Request(), ["Device: GPU X"], 3.0)[0] == "network-cuda"
 
 
+def test_a_trust_check_is_estimated_by_the_last_one():
+    from SliceInterpolationMRML.run.estimate import measuredTrustRate, trustKey, trustSeconds
+
+    few, many = scan(slices=20), scan(slices=80)
+    assert trustSeconds(many, "default", "cpu", {}) == trustSeconds(few, "default", "cpu", {})  # bounded
+    rates = {trustKey("default", "cpu"): measuredTrustRate(few, 90.0)}
+    assert trustSeconds(few, "default", "cpu", rates) == pytest.approx(90.0)
+
+
+def test_one_style_of_arrows_and_no_zero_counts():
+    from SliceInterpolationMRML.run.words import inPanelWords
+
+    said = inPanelWords("6 slices at 20 mm -> 11 at 10 mm (5 synthesized, 0 denoised), method linear")
+    assert said == "6 slices at 20 mm \u2192 11 at 10 mm (5 synthesized), method linear"
+
+
 def test_denoising_costs_the_inner_slices_too():
     volume = scan(slices=11, size=100)
     assert estimate.megapixels(volume, 2, "interpolated") == pytest.approx(10 * 1e4 / 1e6)

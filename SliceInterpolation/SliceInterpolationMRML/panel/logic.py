@@ -144,10 +144,34 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         """
         from ..run.jobs import trustJob
 
+        def finished(job) -> None:
+            if job.state == "done":
+                self._rememberTrustSpeed(job)
+            if onFinished is not None:
+                onFinished(job)
+
         request = _asked(request, options)
         return self._start(
-            lambda: trustJob(inputNode, request, onProgress=onProgress, onFinished=onFinished), request, wait
+            lambda: trustJob(inputNode, request, onProgress=onProgress, onFinished=finished), request, wait
         )
+
+    def trustSeconds(self, inputNode, request: Request | None = None, autoDevice: str = "cpu") -> float:
+        """How long a trust check of a scan will take, by the last one on this computer; 0 where it cannot be made."""
+        from SliceInterpolationLib.interpolation import as_requested
+
+        from ..run.estimate import trustKey, trustSeconds
+
+        request = request or Request()
+        try:
+            volume = as_requested(self._known.volume(inputNode), request, [])
+        except InputError:
+            return 0.0
+        if volume.slice_count < 4:
+            return 0.0
+        device = autoDevice if request.device == "auto" else request.device
+        key = trustKey(request.method, device)
+        rate = slicer.util.settingsValue(_SPEED_SETTING.format(key=key), 0.0, converter=float)
+        return trustSeconds(volume, request.method, device, {key: rate} if rate else {})
 
     def noise(
         self,
@@ -211,6 +235,17 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         volume = as_requested(self._known.volume(job.inputNode), job.request, [])
         factor = self._known.volume(job.result).history[-1]["factor"]
         key, rate = measuredRate(volume, factor, job.request, job.remarks, job.seconds)
+        slicer.app.userSettings().setValue(_SPEED_SETTING.format(key=key), rate)
+
+    def _rememberTrustSpeed(self, job) -> None:
+        from SliceInterpolationLib.interpolation import as_requested
+
+        from ..run.estimate import measuredTrustRate, trustKey
+
+        volume = as_requested(self._known.volume(job.inputNode), job.request, [])
+        onGpu = any(remark.startswith("Device: GPU") for remark in job.remarks)
+        key = trustKey(job.request.method, "cuda" if onGpu else "cpu")
+        rate = measuredTrustRate(volume, job.seconds)
         slicer.app.userSettings().setValue(_SPEED_SETTING.format(key=key), rate)
 
     # Views

@@ -27,10 +27,10 @@ class Choices:
 
     hasInput, hasResult, hasSegment, hasRegion: whether one is chosen. outputIsInput: the output volume is the
     input. planned: what the plan says, or with planRefused why nothing can be done. noTorch: why the method cannot
-    run for want of PyTorch, empty where it can. torchExtension: PyTorch can be installed through its extension.
-    running: the kind of the run under way, empty without one. comparing: the compare view is on. shown: kinds
-    ("trust", "noise", "measure") of which there is something to plot. maps: names of the maps that can be laid over
-    the scan.
+    run for want of PyTorch, empty where it can. trustSeconds: how long a trust check will take, 0 where that is not
+    known. torchExtension: PyTorch can be installed through its extension. running: the kind of the run under way,
+    empty without one. comparing: the compare view is on. shown: kinds ("trust", "noise", "measure") of which there
+    is something to plot. maps: names of the maps that can be laid over the scan.
     """
 
     request: Request = field(default_factory=Request)
@@ -42,6 +42,7 @@ class Choices:
     planned: str = ""
     planRefused: bool = False
     noTorch: str = ""
+    trustSeconds: float = 0.0
     torchInstalled: bool = True
     torchExtension: bool = True
     running: str = ""
@@ -206,7 +207,8 @@ def _runLook(choices: Choices, kind: str) -> Look:
         "interpolate": (_("Interpolate"), _("Make the interpolated volume.")),
         "trust": (
             _("Check trust"),
-            _("Predict withheld slices of this scan by the method and by linear, cubic and flow."),
+            _("Predict withheld slices of this scan by the method and by linear, cubic and flow.")
+            + _about(choices),
         ),
         "noise": (
             _("Make noise maps"),
@@ -234,6 +236,12 @@ def _runLook(choices: Choices, kind: str) -> Look:
     else:
         problem = _noInput(choices) or choices.noTorch
     return _look(problem, help_, text)
+
+
+def _about(choices: Choices) -> str:
+    if not choices.trustSeconds:
+        return ""
+    return " " + _("Takes about {time}.").format(time=formatSeconds(choices.trustSeconds))
 
 
 def _plotLook(choices: Choices, kind: str) -> Look:

@@ -255,9 +255,11 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         )
 
         node, request = self._parameterNode, self._parameterNode.request()
-        plan = None
+        plan, trustSeconds = None, 0.0
         if node.inputVolume is not None:
-            plan = self.logic.plan(node.inputVolume, request, self._devices.get("device", "cpu"))
+            device = self._devices.get("device", "cpu")
+            trustSeconds = self.logic.trustSeconds(node.inputVolume, request, device)
+            plan = self.logic.plan(node.inputVolume, request, device)
         installed = torchVersion() is not None
         canRun = not needsTorch(request.method) or installed or canAskForTorch()
         return state.Choices(
@@ -270,6 +272,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             planned="\n".join([plan.text, *plan.remarks]) if plan is not None else "",
             planRefused=plan is not None and plan.problem,
             noTorch="" if canRun else torchStateText(),
+            trustSeconds=trustSeconds,
             torchInstalled=installed,
             torchExtension=hasTorchExtension(),
             running=self.logic.job.kind if self.logic.running else "",

@@ -14,6 +14,7 @@ _FIRST_RATES = {
     "flow-cuda": 0.02,
     "classical": 0.02,
 }
+_FIRST_TRUST_RATE = 3.0  # all methods predict each slice, and it is compared
 _START_SECONDS = {"network": 2.5, "flow": 2.0, "classical": 0.6}
 
 
@@ -41,6 +42,30 @@ def measuredRate(
     spent = max(seconds - _START_SECONDS[_kind(request.method)], 0.1 * seconds)
     rate = max(spent / max(megapixels(volume, factor, request.output_mode), 1e-6), 1e-4)
     return rateKey(request.method, "cuda" if onGpu else "cpu"), rate
+
+
+def trustSeconds(volume: Volume, method: str, device: str, rates: dict[str, float]) -> float:
+    """Seconds that a trust check of a scan will take; rates by `trustKey`."""
+    key = trustKey(method, device)
+    return _START_SECONDS["network"] + rates.get(key, _FIRST_TRUST_RATE) * _scoredMegapixels(volume)
+
+
+def measuredTrustRate(volume: Volume, seconds: float) -> float:
+    """Seconds a megapixel that a trust check that is over took: of all methods together."""
+    spent = max(seconds - _START_SECONDS["network"], 0.1 * seconds)
+    return max(spent / max(_scoredMegapixels(volume), 1e-6), 1e-4)
+
+
+def trustKey(method: str, device: str) -> str:
+    """Under which name the speed of a trust check is remembered."""
+    return f"trust-{rateKey(method, device)}"
+
+
+def _scoredMegapixels(volume: Volume) -> float:
+    from SliceInterpolationLib.reports.trust import slices_to_score
+
+    rows, columns = volume.slices.shape[1:]
+    return slices_to_score(volume.slice_count) * rows * columns / 1e6
 
 
 def megapixels(volume: Volume, factor: int, outputMode: str) -> float:

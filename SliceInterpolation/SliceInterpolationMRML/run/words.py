@@ -12,6 +12,9 @@ _PANEL_WORDS = {
     "Use --device cpu": "Choose the device CPU",
     "Use --units to say it": "Choose the units under Advanced",
     "Prefer --method": "Prefer the method",
+    " -> ": " \u2192 ",
+    "(0 synthesized, ": "(",
+    ", 0 denoised)": ")",
 }
 
 
