@@ -164,9 +164,9 @@ def deviceEntries(devices: dict[str, Any]) -> list[tuple[str, str]]:
 def mapEntries(maps: Sequence[str]) -> list[tuple[str, str]]:
     """(text, name) of each map that can be shown, none first."""
     texts = {
-        "residual": _("residual: acquired minus predicted"),
+        "residual": _("residual"),
         "noiseSd": _("noise SD"),
-        "errorSd": _("predicted error SD of the result"),
+        "errorSd": _("error SD of result"),
     }
     return [(_("none"), ""), *((texts[name], name) for name in maps)]
 
