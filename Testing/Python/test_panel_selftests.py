@@ -19,12 +19,20 @@ FOLDER = Path(__file__).resolve().parents[1] / "Slicer"
 def selfTests(drawingPanel, monkeypatch):
     """The module of the self tests, with this panel as the open one."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.setattr(slicer.util, "selectModule", lambda name: None)
+    monkeypatch.setattr(slicer.util, "selectModule", lambda name: select(drawingPanel, name))
     monkeypatch.setattr(slicer.util, "getModuleWidget", lambda name: drawingPanel)
     monkeypatch.setattr(slicer.util, "mainWindow", lambda verbose=True: None)
     sources = {"Slice Interpolation": [SimpleNamespace(sampleName="HeadPhantom")]}
     monkeypatch.setattr(slicer.modules, "sampleDataSources", sources, raising=False)
     return importlib.import_module("SliceInterpolationSelfTests")
+
+
+def select(panel, name: str) -> None:
+    """Enter the module or leave it for another, as the application does."""
+    entered = name == "SliceInterpolation"
+    if entered != panel.parent._q.isEntered:
+        panel.parent._q.isEntered = entered
+        (panel.enter if entered else panel.exit)()
 
 
 def names() -> list[str]:

@@ -7,6 +7,7 @@ PyTorch is not installed. Start them with run_self_tests.py.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 import unittest
 from pathlib import Path
@@ -304,6 +305,41 @@ class SliceInterpolationSelfTests(ScriptedLoadableModuleTest):
             logic.interpolate(None)
         with self.assertRaises(InputError):  # noqa: PT027
             logic.interpolate(scan, method="linear", outputNode=scan)
+
+    def test_saved_and_reopened(self) -> None:
+        """A scene saved and loaded: provenance, the way back to the scan, choices, and the open panel shows them."""
+        self.load()
+        self.choose("cubic", "X3", strength=0.25)
+        result = self.run_(self.ui.applyButton).result
+        letters = result.GetAttribute("SliceInterpolation.SliceProvenance")
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "scene.mrb")
+            self.assertTrue(slicer.util.saveScene(path))
+            slicer.mrmlScene.Clear(0)
+            slicer.app.processEvents()
+            self.assertIsNone(self.ui.inputSelector.currentNode())
+            slicer.util.loadScene(path)
+            slicer.app.processEvents()
+        node = self.panel._parameterNode
+        self.assertEqual((node.method, node.factor.name, node.strength), ("cubic", "X3", 0.25))
+        self.assertEqual(node.resultVolume.GetAttribute("SliceInterpolation.SliceProvenance"), letters)
+        self.assertIs(node.resultVolume.GetNodeReference("SliceInterpolation.Original"), node.inputVolume)
+        self.assertEqual(slicer.util.arrayFromVolume(node.resultVolume).shape, (40, 96, 96))
+        self.assertIs(self.ui.inputSelector.currentNode(), node.inputVolume)
+        self.assertIs(self.ui.resultSelector.currentNode(), node.resultVolume)
+        self.assertEqual(self.ui.methodComboBox.currentText, "cubic")
+
+    def test_in_and_out_of_the_module(self) -> None:
+        """What the console changes while another module is open is shown on return."""
+        scan, _ = self.load()
+        slicer.util.selectModule("Data")
+        node = self.panel.logic.getParameterNode()
+        node.method, node.outputVolume = "cubic", None
+        node.inputVolume = None
+        slicer.util.selectModule(MODULE)
+        slicer.app.processEvents()
+        self.assertEqual(self.ui.methodComboBox.currentText, "cubic")
+        self.assertIs(self.ui.inputSelector.currentNode(), scan)  # the first volume, where none is chosen
 
     def test_sample_data(self) -> None:
         """The head phantom is offered in Sample Data, and the button loads it at full size."""

@@ -23,6 +23,7 @@ from SliceInterpolationLib.request import Request
 
 from ..i18n import _
 from ..nodes import nodeFromVolume, placeLikeReference, updateNodeFromVolume, volumeFromNode
+from ..weak import Weak
 from .process import CANCELLED, DONE, FAILED, POLL_MS, REFUSED, Outcome, Run, RunError
 from .words import inPanelWords
 
@@ -55,7 +56,7 @@ class Job:
         if inputNode is None:
             raise InputError(_("Choose an input volume first."))
         self.kind, self.request = kind, request
-        self.state, self.message, self.result = "", "", None
+        self.state, self.message, self._result = "", "", Weak()
         self.remarks: list[str] = []
         self.seconds = 0.0
         self._inputId, self.inputName = inputNode.GetID(), inputNode.GetName()
@@ -70,6 +71,11 @@ class Job:
     def inputNode(self):
         """The volume that the run was started on, and called `inputName` then; None where it was removed since."""
         return slicer.mrmlScene.GetNodeByID(self._inputId)
+
+    @property
+    def result(self):
+        """What was made: a node, or a dict with nodes among others; None for a node that was removed since."""
+        return self._result.get()
 
     def start(self) -> Job:
         """Write the input and start the process. Raises InputError or RunError where that is impossible."""
@@ -132,6 +138,7 @@ class Job:
     def _onRunFinished(self, outcome: Outcome) -> None:
         if self._timer is not None:
             self._timer.stop()
+            self._timer.disconnect("timeout()", self.poll)  # the timer would keep the job
         self._forgetScene()
         self.state, self.message = outcome.state, inPanelWords(outcome.message)
         self.remarks = [inPanelWords(remark) for remark in outcome.remarks]
@@ -140,13 +147,14 @@ class Job:
                 if self.inputNode is None:
                     raise InputError(_("The input volume was removed meanwhile; nothing was made of it."))
                 with addedNodesRemovedOnError():
-                    self.result = self._collect(self, self._run.folder, outcome)
+                    self._result = Weak(self._collect(self, self._run.folder, outcome))
             except Exception as error:
                 logging.exception("SliceInterpolation")
                 self.state, self.message = FAILED, str(error)
         self.seconds = outcome.seconds
-        if self._onFinished is not None:
-            self._onFinished(self)
+        onFinished, self._onFinished, self._prepare, self._collect = self._onFinished, None, None, None
+        if onFinished is not None:
+            onFinished(self)
 
     def _observeScene(self) -> None:
         self._scene = slicer.mrmlScene
