@@ -149,8 +149,8 @@ class OnDeviceSliceWise(OnDevice):
         box = self.box(stack)
         if box is not None:
             predicted = self._run(gap, box, t, with_uncertainty)
-            for whole, part in zip((image, sd), predicted):
-                whole[box] = part[0, 0].cpu().numpy()
+            for target, part in zip((image, sd), predicted):
+                target[box] = part[0, 0].cpu().numpy()
         return stack.from_hu(image), None if sd is None else sd / np.float32(stack.hu_gain)
 
     def _run(
