@@ -47,7 +47,7 @@ seconds are those of one thread. They were measured on a busy machine with two c
 that matter. In use slices are also cropped to the body, and cut into overlapping windows where the memory of a
 GPU ends, by networks whose pixels depend on their neighborhood alone: `flow-refine` (88 pixels, given the flow,
 which is found on whole slices), `msi-*` (18 to 35) and `saint` (80, cropped only). The result agrees with that
-of whole slices to 0.5 HU and 0.02 HU; all other networks always see whole slices. The gap between slices
+of whole slices to 1 HU (at the skin) and 0.02 HU; all other networks always see whole slices. The gap between slices
 that a model can bridge is that of its training, and stands in its card.
 
 Written by `python Testing/Benchmarks/network_costs.py`.

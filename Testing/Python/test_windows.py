@@ -203,7 +203,7 @@ def test_the_body_box_changes_no_tissue(name, head, place):
     (cropped,) = one.synthesize(stack, [1.5])
     one.reach = None
     (whole,) = one.synthesize(stack, [1.5])
-    assert np.abs(cropped - whole)[tissue(stack)].max() < 0.5
+    assert np.abs(cropped - whole)[tissue(stack)].max() < 1.0
     assert not tissue(stack)[:, :20].any()
     assert (cropped[:, :8] == linear(stack)[:, :8]).all()
 
@@ -219,7 +219,7 @@ def test_real_slices_are_the_same_in_any_field_of_view(scans):
         (cropped,) = one.synthesize(stack, [1.5])
         one.reach = None
         (whole,) = one.synthesize(stack, [1.5])
-        assert np.abs(cropped - whole)[tissue(stack)].max() < 0.5
+        assert np.abs(cropped - whole)[tissue(stack)].max() < 1.0
 
 
 # What is never cut

@@ -16,8 +16,8 @@ from ..networks.sliding_window import Apply, SlidingWindow, smallest_side, whole
 from ..stack import SliceStack
 from .base import Interpolator, split_positions
 
-_BODY_MARGIN = 40
-"""Pixels around the body that are predicted too. What lies beyond would change its skin by at most 0.5 HU."""
+_BODY_MARGIN = 32
+"""Pixels around the body that are predicted too. What lies beyond would change its skin by less than 1 HU."""
 
 
 class OnDevice(Interpolator):
