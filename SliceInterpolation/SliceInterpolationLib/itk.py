@@ -1,9 +1,8 @@
-"""How the readers of ITK want to be called, and what can be made of their errors."""
+"""How ITK wants to be called."""
 
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from .errors import InputError
@@ -24,12 +23,3 @@ def itk_name(path: str | Path) -> str:
         return os.fsencode(text).decode("utf-8")
     except UnicodeError:
         raise InputError(f"The name of '{path}' is not valid text (UTF-8); rename it.") from None
-
-
-def last_sentence(error: Exception) -> str:
-    """What an error of ITK says is wrong, without the lines of addresses before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    sentence = lines[-1] if lines else ""
-    if not sentence or sentence.startswith("Reason:"):  # that of the operating system, of another moment
-        return "its reader refuses it and gives no reason; convert it to .nrrd"
-    return re.sub(r"^(ITK ERROR: \w+\(\w+\): |\[nrrd\] \w+: |sitk::ERROR: )", "", sentence).rstrip(".!")

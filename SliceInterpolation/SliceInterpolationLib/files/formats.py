@@ -1,10 +1,27 @@
-"""The file formats: their suffixes, and what all of them must hold."""
+"""The file formats: their suffixes, and what all of them hold."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import InputError
+
+
+class Content(NamedTuple):
+    """What a volume file holds.
+
+    array: (k, j, i) voxels. affine: (4, 4) from voxel indices (i, j, k) to LPS mm. entries: what programs have added to
+    the header, ours among them (see `entries.HEADER_PREFIX`). is_label: whether the file calls itself a segmentation.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    entries: dict[str, str]
+    is_label: bool
+
 
 SUFFIXES = (".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
 WRITABLE = (".nrrd", ".nii.gz", ".nii", ".mha")

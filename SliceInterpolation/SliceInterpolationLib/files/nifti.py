@@ -23,7 +23,8 @@ from scipy.spatial.transform import Rotation
 from ..errors import InputError
 from ..volume import GRID_TOLERANCE_MM, Volume
 from .entries import HEADER_PREFIX
-from .formats import scalar_shape
+from .formats import Content, scalar_shape
+from .voxels import file_blocks, read_voxels
 
 _NIFTI1 = np.dtype([
     ("sizeof_hdr", "i4"), ("unused", "V35"), ("dim_info", "u1"), ("dim", "i2", 8), ("intent_p", "f4", 3),
@@ -61,29 +62,30 @@ _OTHER_TYPES = {
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _LABEL_INTENT, _STATISTICS = 1002, range(2, 25)
 _COMMENT = 6  # the kind of header extension that holds plain text
-_BLOCK = 1 << 22
-_LARGEST_DEFLATION = 1032  # bytes that one byte of a gzip file can become
+_MOST_UNPACKED = 1032  # bytes that one byte of a gzip file can become
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def read_nifti(path: Path, remarks: list[str]) -> tuple[np.ndarray, np.ndarray, dict[str, str], bool]:
-    """The voxels (k, j, i) of a file in their real values, the LPS affine, our entries, and whether they are labels.
+def read_nifti(path: Path, remarks: list[str]) -> Content:
+    """Everything in a file, the voxels in their real values; remarks tell what was not clear.
 
-    Raises InputError for what is damaged, incomplete or no scalar 3-D image; remarks tell what was not clear.
+    Raises InputError for what is damaged, incomplete or no scalar 3-D image.
     """
     with _opened(path) as (file, is_compressed):
         header, order = _read_header(file, path)
         stored = np.dtype(_scalar_type(header, path)).newbyteorder(order)
         shape = _shape(header, path)
         entries = _read_entries(file, _voxel_offset(header, path), order)
-        raw = _read_voxels(file, path, shape, stored, is_compressed)
+        blocks = file_blocks(file, None if is_compressed else math.prod(shape) * stored.itemsize)
+        most = path.stat().st_size * (_MOST_UNPACKED if is_compressed else 1)
+        raw = read_voxels(path, blocks, shape, stored, most)
     affine = _affine(header, path, remarks)
     intent = int(header["intent_code"])
     if intent in _STATISTICS:
         remarks.append(
             f"The header of '{path.name}' calls it a statistical map (intent {intent}), not an image."
         )
-    return _scaled(raw, header, path), affine, entries, intent == _LABEL_INTENT
+    return Content(_scaled(raw, header, path), affine, entries, intent == _LABEL_INTENT)
 
 
 def read_nifti_entries(path: Path) -> dict[str, str]:
@@ -230,32 +232,6 @@ def _extension(entries: dict[str, str]) -> bytes:
     text = json.dumps({HEADER_PREFIX + key: value for key, value in entries.items()}).encode()
     size = -(-(len(text) + 8) // 16) * 16
     return np.array([size, _COMMENT], "<i4").tobytes() + text.ljust(size - 8, b"\0")
-
-
-def _read_voxels(
-    file: BinaryIO, path: Path, shape: tuple[int, int, int], stored: np.dtype, is_compressed: bool
-) -> np.ndarray:
-    expected = math.prod(shape) * stored.itemsize
-    on_disk = path.stat().st_size
-    if expected > on_disk * (_LARGEST_DEFLATION if is_compressed else 1):
-        present = "the whole file has" if is_compressed else "the file has"
-        raise InputError(
-            f"'{path.name}' is incomplete: its header announces {expected} bytes of voxels, {present} {on_disk}; "
-            "copy it again."
-        )
-    array = np.empty(shape, stored)
-    view = memoryview(array.reshape(-1).view(np.uint8))
-    done = 0
-    while done < expected:
-        count = file.readinto(view[done : done + _BLOCK])
-        if not count:
-            raise InputError(
-                f"'{path.name}' is incomplete: {done} of {expected} bytes of voxels; copy it again."
-            )
-        done += count
-    while is_compressed and file.read(_BLOCK):
-        pass  # the checksum comes last
-    return array if stored.isnative else array.byteswap(inplace=True).view(stored.newbyteorder())
 
 
 def _affine(header: np.ndarray, path: Path, remarks: list[str]) -> np.ndarray:

@@ -1,24 +1,20 @@
-"""Reading volumes: NRRD and MetaImage through SimpleITK, NIfTI and DICOM folders by readers of our own."""
+"""Reading volumes: NRRD, NIfTI and MetaImage files, and DICOM folders."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..dicom import read_dicom_folder
 from ..errors import InputError
-from ..itk import itk_name, last_sentence
 from ..volume import UNKNOWN, Volume
 from .entries import HEADER_PREFIX, VOXEL_HASH, attributes_from, letters_for, voxel_hash
-from .formats import SUFFIXES, scalar_shape, suffix_of
-from .headers import TextHeader, read_header
-from .metaimage import joined
+from .formats import SUFFIXES, suffix_of
+from .metaimage import read_metaimage, read_metaimage_entries
 from .nifti import read_nifti, read_nifti_entries
-from .soundness import check_data, check_grid, check_length
+from .nrrd import read_nrrd, read_nrrd_header
 
 
 def read_volumes(path: str | Path, series: str | None = None) -> tuple[list[Volume], list[str]]:
@@ -68,8 +64,10 @@ def read_labelmap(path: str | Path) -> Volume:
     attributes, entries, _ = _load(path, [])
     array = attributes["array"]
     if array.dtype.kind == "f":
-        if not all(np.array_equal(image, np.rint(image)) for image in array):
-            raise InputError(f"'{path.name}' holds fractions or NaN; a labelmap has whole numbers.")
+        if not all(np.array_equal(image, np.rint(image)) and np.abs(image).max() < 2**31 for image in array):
+            raise InputError(
+                f"'{path.name}' holds fractions, NaN or huge values; a labelmap has whole numbers."
+            )
         array = array.astype(np.int32)
     axis = attributes_from(entries)["slice_axis"]
     return Volume(**{**attributes, "array": array}, units="label", slice_axis=axis)
@@ -82,17 +80,10 @@ def read_entries(path: str | Path) -> dict[str, str]:
     """
     path = Path(path)
     try:
-        return _own(read_nifti_entries(path) if _is_nifti(path) else _text_entries(read_header(path)))
+        suffix = suffix_of(path)
+        return _own(_HEADER_READERS[suffix](path)) if suffix else {}
     except (InputError, OSError):
         return {}
-
-
-def _is_nifti(path: Path) -> bool:
-    return suffix_of(path).startswith(".nii")
-
-
-def _text_entries(header: TextHeader) -> dict[str, str]:
-    return header.entries if header.is_nrrd else joined(header.entries)
 
 
 def _own(entries: dict[str, str]) -> dict[str, str]:
@@ -122,53 +113,32 @@ def _load(path: Path, remarks: list[str]) -> tuple[dict[str, Any], dict[str, str
     """Voxels and grid as attributes of `Volume`, our entries in the header, and whether it is a segmentation."""
     if not path.is_file():
         raise InputError(f"There is no file '{path}'; check the path.")
-    if not suffix_of(path):
+    suffix = suffix_of(path)
+    if not suffix:
         raise InputError(
             f"'{path.name}' is not in a format read here; use {', '.join(SUFFIXES)} or the folder of a DICOM series."
         )
     try:
-        if _is_nifti(path):
-            array, affine, entries, is_label = read_nifti(path, remarks)
-            spacing = np.linalg.norm(affine[:3, :3], axis=0)
-            grid = {
-                "spacing": tuple(spacing),
-                "origin": tuple(affine[:3, 3]),
-                "direction": affine[:3, :3] / spacing,
-            }
-            attributes = {"array": array, **grid}
-        else:
-            header = read_header(path)
-            image = _read_image(path, header, remarks)
-            read = Volume.from_sitk(image, units="label")
-            attributes = {name: getattr(read, name) for name in ("array", "spacing", "origin", "direction")}
-            entries = _text_entries(header)
-            is_label = any(key.startswith("Segment0") for key in entries)
+        content = _READERS[suffix](path, remarks)
     except OSError as error:
         raise InputError(f"'{path}' cannot be read ({error.strerror or error}).") from error
-    return attributes, _own(entries), is_label
+    spacing = np.linalg.norm(content.affine[:3, :3], axis=0)
+    attributes = {
+        "array": content.array,
+        "spacing": tuple(spacing),
+        "origin": tuple(content.affine[:3, 3]),
+        "direction": content.affine[:3, :3] / spacing,
+    }
+    return attributes, _own(content.entries), content.is_label
 
 
-def _read_image(path: Path, header: TextHeader, remarks: list[str]) -> sitk.Image:
-    """The 3-D scalar image of a NRRD or MetaImage file, after a look at what ITK would mend in silence."""
-    check_grid(path, header, remarks)
-    check_data(path, header)
-    reader, expected = sitk.ImageFileReader(), 0
-    try:
-        reader.SetFileName(itk_name(path))
-        reader.ReadImageInformation()
-        shape = scalar_shape(reader.GetSize(), path)
-        count, kinds = reader.GetNumberOfComponents(), header.fields.get("kinds", "")
-        if count != 1 or "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
-            raise InputError(
-                f"'{path.name}' holds {count} values a voxel ({kinds or 'colors, vectors or a time series'}); choose a "
-                "scalar CT or MR volume."
-            )
-        expected = math.prod(shape) * sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
-        check_length(path, header, expected)
-        image = reader.Execute()
-    except RuntimeError as error:
-        check_length(path, header, expected, refused=True)
-        raise InputError(f"'{path.name}' cannot be read: {last_sentence(error)}.") from error
-    while image.GetDimension() > 3:
-        image = image[..., 0]
-    return image
+_READERS = {
+    **dict.fromkeys((".nrrd", ".nhdr"), read_nrrd),
+    **dict.fromkeys((".mha", ".mhd"), read_metaimage),
+    **dict.fromkeys((".nii", ".nii.gz"), read_nifti),
+}
+_HEADER_READERS = {
+    **dict.fromkeys((".nrrd", ".nhdr"), lambda path: read_nrrd_header(path).entries),
+    **dict.fromkeys((".mha", ".mhd"), read_metaimage_entries),
+    **dict.fromkeys((".nii", ".nii.gz"), read_nifti_entries),
+}

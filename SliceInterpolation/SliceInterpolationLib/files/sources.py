@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .headers import data_files
+from ..errors import InputError
+from .formats import suffix_of
+from .metaimage import read_metaimage_header
+from .nrrd import read_nrrd_header
 
 
 def belongs_to(target: Path, source: Path) -> bool:
@@ -19,7 +22,18 @@ def belongs_to(target: Path, source: Path) -> bool:
     if source.is_dir():
         files = list(source.iterdir())
         return any(_same(target, file) for file in files) or any(_same(p, source) for p in target.parents)
-    return any(_same(target, file) for file in (source, *data_files(source)))
+    return any(_same(target, file) for file in (source, *_data_files(source)))
+
+
+def _data_files(source: Path) -> list[Path]:
+    """The further files that hold the voxels of a volume file; empty where it holds them itself, or is none."""
+    suffix = suffix_of(source)
+    try:
+        if suffix in (".nrrd", ".nhdr"):
+            return read_nrrd_header(source).data
+        return read_metaimage_header(source).data if suffix in (".mha", ".mhd") else []
+    except (InputError, OSError):
+        return []  # told where it is read
 
 
 def _same(one: Path, other: Path) -> bool:

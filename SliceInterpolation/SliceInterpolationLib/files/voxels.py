@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import InputError
 
-ZLIB, GZIP, EITHER = 15, 31, 47
+ZLIB, GZIP = 15, 31
 """Window bits, by which zlib tells its two containers apart."""
 
 _BLOCK = 1 << 22  # bytes
@@ -56,7 +58,7 @@ def packed(blocks: Iterable[bytes | memoryview], container: int) -> Iterator[byt
 
 
 def unpacked(blocks: Iterable[bytes], container: int) -> Iterator[bytes]:
-    """What is in a stream of zlib, or in any number of gzip members one after the other. Raises zlib.error.
+    """What is in a stream of zlib, or in any number of gzip members one after the other. Raises zlib.error, EOFError.
 
     A block can become a thousand times larger: never more than a few megabytes come at once.
     """
@@ -71,3 +73,53 @@ def unpacked(blocks: Iterable[bytes], container: int) -> Iterator[bytes]:
             while len(content) == _BLOCK and not block and not unpacker.eof:
                 content = unpacker.decompress(b"", _BLOCK)
                 yield content
+    if not unpacker.eof:
+        raise EOFError("it ends too early")
+
+
+def number_block(text: bytes, stored: np.dtype) -> bytes:
+    """Voxels that are written as text. Raises ValueError for what is no number."""
+    return np.array(text.split(), dtype="S32").astype(stored).tobytes()
+
+
+def hex_block(text: bytes) -> bytes:
+    """Bytes that are written as pairs of hexadecimal digits. Raises ValueError."""
+    return bytes.fromhex(b"".join(text.split()).decode("ascii"))
+
+
+def read_voxels(
+    path: Path, blocks: Iterable[bytes], shape: Sequence[int], stored: np.dtype, most: float
+) -> np.ndarray:
+    """An array of this shape, in the byte order of the machine, from the bytes that a file holds.
+
+    most: bytes that the file can hold at all, so that no memory is asked for in vain. Raises InputError where there
+    are fewer than there should be, or where they cannot be unpacked.
+    """
+    expected, done = math.prod(shape) * stored.itemsize, 0
+    if expected > most:
+        raise InputError(
+            f"'{path.name}' is incomplete: its header announces {expected} bytes of voxels, which so short a file "
+            "cannot hold; copy it again."
+        )
+    array = np.empty(shape, stored)
+    view = memoryview(array.reshape(-1).view(np.uint8))
+    try:
+        for block in blocks:  # to the end, where checksums are
+            count = min(len(block), expected - done)
+            view[done : done + count] = block[:count]
+            done += count
+    except EOFError:
+        if done == expected:
+            raise InputError(
+                f"'{path.name}' is incomplete: its compressed voxels lack their end; copy it again."
+            ) from None
+    except (ValueError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = str(error).rpartition(": ")[2]
+        raise InputError(
+            f"'{path.name}' is damaged: its voxels cannot be unpacked ({reason}); copy it again."
+        ) from None
+    if done < expected:
+        raise InputError(f"'{path.name}' is incomplete: {done} of {expected} bytes of voxels; copy it again.")
+    return array if stored.isnative else array.byteswap(inplace=True).view(stored.newbyteorder())

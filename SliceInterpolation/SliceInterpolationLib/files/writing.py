@@ -87,6 +87,6 @@ def _is_written(blocks: Iterable[bytes], head: bytes, digest: str) -> bool:
             missing = len(head) - len(found)
             found += block[:missing]
             voxels.update(block[missing:])
-    except zlib.error:
+    except (zlib.error, EOFError):
         return False
     return found == head and voxels.hexdigest() == digest
