@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -279,6 +280,30 @@ def test_what_the_disk_holds_is_read_back(tmp_path, monkeypatch):
         with pytest.raises(OutputError, match="did not keep"):
             write_volume(SCAN, tmp_path / name, compress)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "is_kept"), [(errno.EINVAL, True), (errno.ENOSPC, False), (errno.EIO, False)]
+)
+def test_what_waiting_for_the_disk_tells(tmp_path, monkeypatch, number, is_kept):
+    """A full disk may show only there; some file systems just cannot be waited for."""
+    (tmp_path / "old.txt").write_text("old")
+
+    def fsync(handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(outputs.os, "fsync", fsync)
+
+    def work() -> None:
+        with Outputs() as made:
+            made.text(tmp_path / "old.txt", "new")
+
+    if is_kept:
+        work()
+    else:
+        with pytest.raises(OutputError):
+            work()
+    assert contents(tmp_path) == {"old.txt": b"new" if is_kept else b"old"}
 
 
 @contextmanager

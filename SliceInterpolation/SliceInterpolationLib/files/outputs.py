@@ -8,7 +8,7 @@ import tempfile
 import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Callable
@@ -19,7 +19,8 @@ from .formats import suffix_of
 from .sources import belongs_to
 from .writing import check_writable, write_aside
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+_UNFLUSHED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of file systems that cannot be waited for
 
 
 class Outputs:
@@ -195,7 +196,8 @@ class Outputs:
             for kept in earlier.values():
                 kept.unlink(missing_ok=True)
         for folder in {target.parent for target in self._aside}:
-            _flush(folder)
+            with suppress(OSError):  # all is there by now
+                _flush(folder)
 
 
 def _identity(target: Path) -> tuple[int, int, str]:
@@ -219,6 +221,9 @@ def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _UNFLUSHED:
+            raise
     finally:
         os.close(handle)
 
