@@ -404,7 +404,7 @@ def test_a_model_that_predicts_no_numbers_is_refused(models, tmp_path):
         for parameter in network.parameters():
             parameter.mul_(1e30)
     source = write_model(tmp_path / "mine", network)
-    with pytest.raises(InputError, match="nan to nan HU"):
+    with pytest.raises(InputError, match="values that are no numbers on a small synthetic volume"):
         add_model(source)
     assert os.listdir(models) == ["good"]
 
@@ -414,7 +414,7 @@ def test_a_model_that_predicts_absurd_numbers_is_refused(models, tmp_path):
     network = build("saint", ami=small, rfn=small)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.mul_(30)
+            parameter.mul_(100)
     source = write_model(
         tmp_path / "mine",
         network,
@@ -422,7 +422,7 @@ def test_a_model_that_predicts_absurd_numbers_is_refused(models, tmp_path):
         config={"ami": small, "rfn": small},
         intensity="hu+1024",
     )
-    with pytest.raises(InputError, match="it cannot be used"):
+    with pytest.raises(InputError, match="is plausible"):
         add_model(source)
     assert os.listdir(models) == ["good"]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 
-from ..errors import Cancelled, InputError
+from ..checks import check_prediction
+from ..errors import Cancelled, InputError, PredictionError
 from ..interpolators import run_model
 from ..stack import SliceStack
 from ..weights import check_hash
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     import torch
 
 _SIDES = (64, 512)  # px of the trial slices; some networks know one size of slice only, the usual 512
-_HU = (-1000.0, 1000.0)  # what the trial volume holds
-_TOLERATED = (-2000.0, 2000.0)
 
 
 def add_model(path: str | Path, check: Callable[[], None] = lambda: None) -> Model:
@@ -89,8 +88,9 @@ def try_model(model: Model, network: torch.nn.Module) -> None:
         else lambda stack, positions: ((image, None) for image in interpolator.synthesize(stack, positions))
     )
     for side in _SIDES:
+        stack = _small_head(side)
         try:
-            ((image, sd),) = predict(_small_head(side), [1.5])
+            ((image, sd),) = predict(stack, [1.5])
             break
         except (Cancelled, MemoryError):
             raise
@@ -99,12 +99,13 @@ def try_model(model: Model, network: torch.nn.Module) -> None:
             failure = InputError(f"'{model.name}' fails on a small synthetic volume: {reason}")
     else:
         raise failure
-    wrong = not np.isfinite(image).all() or image.min() < _TOLERATED[0] or image.max() > _TOLERATED[1]
-    if wrong or (sd is not None and not (np.isfinite(sd).all() and (sd >= 0).all())):
-        raise InputError(
-            f"'{model.name}' predicts {image.min():g} to {image.max():g} HU on a small synthetic volume that "
-            f"holds {_HU[0]:g} to {_HU[1]:g}; it cannot be used."
-        )
+    low, high = stack.plausible
+    try:
+        check_prediction(image, (low, high), model.name, "a small synthetic volume")
+        if sd is not None:
+            check_prediction(sd, (0.0, high - low), model.name, "a small synthetic volume, for its error,")
+    except PredictionError as error:
+        raise InputError(str(error)) from None
 
 
 def _small_head(side: int) -> SliceStack:
@@ -114,7 +115,7 @@ def _small_head(side: int) -> SliceStack:
     slices = []
     for radius in (0.36, 0.38, 0.40, 0.41):
         distance = np.hypot(x, 0.9 * y) / radius
-        slices.append(np.select([distance < 0.9, distance < 1.0], [brain, _HU[1]], _HU[0]))
+        slices.append(np.select([distance < 0.9, distance < 1.0], [brain, 1000.0], -1000.0))
     return SliceStack(
         np.stack(slices).astype(np.int16), gap=5.0, pixel=(200.0 / side, 200.0 / side), thickness=5.0
     )
