@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 _SIDES = (64, 512)  # px of the trial slices; some networks know one size of slice only, the usual 512
+_PLAUSIBLE = (-2000.0, 2000.0)  # HU; narrower than for a scan, since the trial volume holds -1000 to 1000
 
 
 def add_model(path: str | Path, check: Callable[[], None] = lambda: None) -> Model:
@@ -88,9 +89,8 @@ def try_model(model: Model, network: torch.nn.Module) -> None:
         else lambda stack, positions: ((image, None) for image in interpolator.synthesize(stack, positions))
     )
     for side in _SIDES:
-        stack = _small_head(side)
         try:
-            ((image, sd),) = predict(stack, [1.5])
+            ((image, sd),) = predict(_small_head(side), [1.5])
             break
         except (Cancelled, MemoryError):
             raise
@@ -99,7 +99,7 @@ def try_model(model: Model, network: torch.nn.Module) -> None:
             failure = InputError(f"'{model.name}' fails on a small synthetic volume: {reason}")
     else:
         raise failure
-    low, high = stack.plausible
+    low, high = _PLAUSIBLE
     try:
         check_prediction(image, (low, high), model.name, "a small synthetic volume")
         if sd is not None:
