@@ -378,3 +378,11 @@ def test_under_testing_the_application_leaves_when_the_script_returns(desktop, t
 )
 def test_the_exit_code_of_a_script(desktop, tmp_path, text, code):
     assert desktop.runScript(script(tmp_path, text), "one", "two") == code
+
+
+def test_each_slice_view_has_one_logic(drawingDesktop):
+    logics = slicer.app.layoutManager().mrmlSliceLogics()
+    nodes = [
+        logics.GetItemAsObject(n).GetSliceNode().GetLayoutName() for n in range(logics.GetNumberOfItems())
+    ]
+    assert sorted(nodes) == ["Green", "Red", "Yellow"]

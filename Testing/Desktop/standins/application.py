@@ -156,9 +156,7 @@ class Desktop(Core):
             found["segmentstatistics"] = types.SimpleNamespace()
         slicer.modules = types.SimpleNamespace(**found)
         self._hierarchyTag = self.scene.AddObserver(self.scene.NodeAddedEvent, self._addToHierarchy)
-        app._layoutManager = LayoutManager(self)
-        if views:
-            app._layoutManager._drawOffscreen(self)
+        app._layoutManager = LayoutManager(self, draw=views)
 
     def picture(self):
         """The slice views of the current layout, (rows, columns, 3) uint8; only with views."""

@@ -23,11 +23,11 @@ class LayoutManager(Checked):
 
     apiKey = "slicer.app.layoutManager()"
 
-    def __init__(self, core):
+    def __init__(self, core, draw: bool = False):
         self._scene, self._applicationLogic = core.scene, core.applicationLogic
         self._layoutLogic = core.layoutLogic
         self._sliceLogics = core.applicationLogic.GetSliceLogics()
-        self._views: dict[str, Any] = {}
+        self._views: Any = _offscreenViews(core) if draw else {}
         self._slots: list[Callable[[int], Any]] = []
         # After the layout logic, which makes the view nodes.
         core.layoutNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onLayoutModified, -5.0)
@@ -72,13 +72,6 @@ class LayoutManager(Checked):
         self._slots.remove(slot)
         return True
 
-    def _drawOffscreen(self, core) -> None:
-        """From now on, give each slice view a render window."""
-        from offscreen import OffscreenViews
-
-        self._views = OffscreenViews(core)
-        self._setUp()
-
     def _onLayoutModified(self, caller, event) -> None:
         if self._scene.IsBatchProcessing():
             return
@@ -106,6 +99,13 @@ class LayoutManager(Checked):
         mapped = [mapped.GetItemAsObject(number) for number in range(mapped.GetNumberOfItems())]
         for node in slicer.util.getNodesByClass("vtkMRMLAbstractViewNode"):
             node.SetMappedInLayout(node in mapped)
+
+
+def _offscreenViews(core):
+    """A render window for each slice view."""
+    from offscreen import OffscreenViews
+
+    return OffscreenViews(core)
 
 
 class SliceWidget(Checked):
