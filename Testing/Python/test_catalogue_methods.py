@@ -287,7 +287,8 @@ def test_denoising_and_trust_check_work(models, crop, name):
     install(models, name)
     scan, _ = read_volume(crop)
     denoised = interpolate(scan, method=f"own-{name}", output_mode="denoised", device="cpu").volume
-    assert denoised.provenance == "?SDSDSDSDS?"
+    # Slices that their neighbors do not explain are kept as they are, whatever the network.
+    assert denoised.provenance[1::2] == "SSSSS" and set(denoised.provenance[::2]) <= set("D?")
     assert np.array_equal(denoised.array[0], scan.array[0])
     assert not np.array_equal(denoised.array[2], scan.array[1])
     report = trust(scan, method=f"own-{name}", baselines=("linear",), device="cpu")
