@@ -15,7 +15,7 @@ from .device import choose_device
 from .errors import InputError
 from .interpolators import Interpolator, create, model_of, needs_torch
 from .progress import Progress
-from .request import ISOTROPIC, Request
+from .request import ISOTROPIC, LARGEST_FACTOR, Request
 from .stack import SliceStack
 from .uncertainty import calibrate
 from .volume import ACQUIRED, AIR_LIMIT_HU, SYNTHESIZED, UNKNOWN, Volume
@@ -116,6 +116,10 @@ def factor_for(volume: Volume, request: Request, remarks: list[str]) -> int:
     if request.factor != ISOTROPIC:
         return int(request.factor)
     factor = max(2, volume.isotropic_factor)
+    if factor > LARGEST_FACTOR:
+        raise InputError(
+            f"Slices as close as the pixels take a factor of {factor}; the largest is {LARGEST_FACTOR}, so give one."
+        )
     remarks.append(f"Isotropic: factor {factor}, slices at {volume.slice_spacing / factor:.3g} mm.")
     return factor
 

@@ -36,6 +36,8 @@ AIR_LIMIT_HU = -500.0
 NEAR_ISOTROPIC = 1.5
 """Slices closer than this many pixels count as near-isotropic: there is hardly anything to gain."""
 
+_EQUAL_SPACING = 1e-4  # relative difference of spacings that are called equal
+
 GRID_TOLERANCE_MM = 1e-2
 """Grids whose voxels lie no farther apart than this are the same: what rounding in file headers does."""
 
@@ -75,8 +77,9 @@ class Volume:
         self.origin = tuple(float(o) for o in self.origin)
         self.direction = np.asarray(self.direction, dtype=float).reshape(3, 3)
         if self.slice_axis is None:
-            # The last of equal spacings wins, so that an isotropic volume is cut along k.
-            self.slice_axis = AXES[2 - int(np.argmax(self.spacing[::-1]))]
+            # The last of equal spacings wins, so that an isotropic volume is cut along k; files round them.
+            largest = max(self.spacing) - _EQUAL_SPACING * abs(max(self.spacing))
+            self.slice_axis = AXES[max(n for n, mm in enumerate(self.spacing) if not mm < largest)]
         if self.slice_axis not in AXES:
             raise InputError(f"The slice axis must be i, j or k, not '{self.slice_axis}'.")
         self.provenance = self.provenance or UNKNOWN * self.slice_count

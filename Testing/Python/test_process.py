@@ -208,6 +208,7 @@ def test_closed_streams_disturb_nothing(folder, closed):
         {"PYTHONIOENCODING": "ascii"},
         {"PYTHONIOENCODING": "cp1252"},
         {"LC_ALL": "C"},
+        {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
     ],
     ids=lambda settings: "-".join(settings.values()),
 )

@@ -134,3 +134,10 @@ def test_sitk_round_trip_does_not_copy():
     volume = Volume.from_sitk(image)
     assert not volume.array.flags.owndata
     np.testing.assert_array_equal(sitk.GetArrayFromImage(volume.to_sitk()), volume.array)
+
+
+@pytest.mark.parametrize("spacing", [(1.0000001, 1.0, 1.0), (1.0, 1.00001, 1.0), (2.0, 0.5, 1.99999)])
+def test_spacings_that_a_file_has_rounded_are_equal(spacing):
+    """NIfTI keeps an oblique isotropic grid in single precision: it is cut along k all the same."""
+    assert Volume(np.zeros((2, 3, 4), np.int16), spacing).slice_axis == "k"
+    assert Volume(np.zeros((2, 3, 4), np.int16), (1.01, 1.0, 1.0)).slice_axis == "i"
