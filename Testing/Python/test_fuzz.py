@@ -11,6 +11,8 @@ import json
 import math
 import os
 import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -448,8 +450,17 @@ def test_a_damaged_file_is_read_rightly_or_refused(suffix, dtype, kind, where, n
         else:
             assert after[path] == before[path]
             made = sitk.GetArrayFromImage(sitk.ReadImage("out.nrrd"))
-            seen = sitk.GetArrayFromImage(sitk.ReadImage(path)).reshape(-1, *made.shape[1:])
-            np.testing.assert_array_equal(made[::2], seen)
+            if not np.array_equal(
+                made[::2], array
+            ):  # not the scan before the damage: does SimpleITK see that, too?
+                np.testing.assert_array_equal(made[::2].ravel(), read_apart(path).ravel())
+
+
+def read_apart(path: str) -> np.ndarray:
+    """What SimpleITK reads, in a process of its own, which damaged MetaImage headers end."""
+    code = "import SimpleITK, numpy; numpy.save('seen.npy', SimpleITK.GetArrayFromImage(SimpleITK.ReadImage({!r})))"
+    subprocess.run([sys.executable, "-c", code.format(path)], check=True, capture_output=True)
+    return np.load("seen.npy")
 
 
 TEXTS = st.one_of(st.sampled_from(NONSENSE), st.text(max_size=12))

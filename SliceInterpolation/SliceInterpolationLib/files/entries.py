@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from .voxels import voxel_blocks
 HEADER_PREFIX = "SliceInterpolation."
 VOXEL_HASH = "VoxelSHA256"
 """Binds the entries of a file to its voxels: other programs change voxels and leave the header as it was."""
+
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 
 _FIELDS = ("SliceAxis", "SliceProvenance", "Units", "SliceThickness", "History", VOXEL_HASH)
 
@@ -34,7 +37,8 @@ def entries_of(volume: Volume) -> dict[str, str]:
 def attributes_from(entries: dict[str, str], remarks: list[str] | None = None) -> dict[str, Any]:
     """The way back: entries as attributes of `Volume`, without the provenance (see `letters_for`).
 
-    An entry that cannot be meant is left out, with a sentence in `remarks`.
+    An entry that cannot be meant is left out, with a sentence in `remarks`; so is one of others with a name that no
+    header can hold.
     """
     remarks = [] if remarks is None else remarks
     axis, units, thickness = (entries.get(name) for name in ("SliceAxis", "Units", "SliceThickness"))
@@ -53,7 +57,9 @@ def attributes_from(entries: dict[str, str], remarks: list[str] | None = None) -
         "units": units,
         "slice_thickness": _thickness(thickness, remarks),
         "history": _history(entries.get("History"), remarks),
-        "header": {key: value for key, value in entries.items() if key not in _FIELDS},
+        "header": {
+            key: value for key, value in entries.items() if key not in _FIELDS and _KEY.fullmatch(key)
+        },
     }
 
 
