@@ -10,6 +10,7 @@ import numpy as np
 from .volume import AIR_LIMIT_HU, Volume
 
 _HEADROOM_HU = 4096.0
+_ROUNDING = 1e-3  # of the largest value; single precision keeps a ten thousandth of that
 
 
 def sigma_in_pixels(
@@ -67,7 +68,8 @@ class SliceStack:
     def plausible(self) -> tuple[float, float]:
         """What a prediction can be: the range of the stack, and as much again (4096 HU at least) on both sides."""
         low, high = float(self.slices.min()), float(self.slices.max())
-        beyond = max(high - low, _HEADROOM_HU / abs(self.hu_gain))
+        rounding = _ROUNDING * max(abs(low), abs(high))  # all there is in a stack of one value
+        beyond = max(high - low, _HEADROOM_HU / abs(self.hu_gain), rounding)
         return low - beyond, high + beyond
 
     @cached_property

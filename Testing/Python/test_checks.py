@@ -108,6 +108,15 @@ def test_the_ends_of_every_type(dtype, method):
     assert np.abs(made[:, 9:].astype(float) - float(low)).max() <= tolerance
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32])
+@pytest.mark.parametrize("method", ["linear", "cubic", "bspline", "flow", "default"])
+def test_rounding_is_no_nonsense(dtype, method):
+    """A volume of one value without HU scale has no range at all."""
+    volume = Volume(np.full((4, 8, 8), 95, dtype), (1, 1, 5), units="arbitrary")
+    made = interpolate(volume, method=method, factor=2, force=True).volume.array
+    np.testing.assert_allclose(made, 95, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", WHOLE)
 @pytest.mark.parametrize("source", [np.float32, np.float64])
 def test_storing_keeps_to_the_range(dtype, source):
