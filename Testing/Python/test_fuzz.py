@@ -35,7 +35,7 @@ CASES = int(os.environ.get("FUZZ_CASES", "0"))
 def cases(share: float) -> settings:
     """Settings of a property that gets a share of all cases; those of the test suite are always the same."""
     return settings(
-        max_examples=max(1, round(share * (CASES or 400))),
+        max_examples=max(1, round(share * (CASES or 1000))),
         derandomize=not CASES,
         database=None,
         deadline=None,
@@ -449,11 +449,17 @@ def test_a_damaged_file_is_read_rightly_or_refused(suffix, dtype, kind, where, n
             assert after == before
         else:
             assert after[path] == before[path]
-            made = sitk.GetArrayFromImage(sitk.ReadImage("out.nrrd"))
-            if not np.array_equal(
-                made[::2], array
-            ):  # not the scan before the damage: does SimpleITK see that, too?
-                np.testing.assert_array_equal(made[::2].ravel(), read_apart(path).ravel())
+            seen = sitk.GetArrayFromImage(sitk.ReadImage("out.nrrd"))[::2]
+            if not np.array_equal(seen, array) and not is_rescaled(seen, array, path, bytes(content)):
+                np.testing.assert_array_equal(seen.ravel(), read_apart(path).ravel())
+
+
+def is_rescaled(seen: np.ndarray, array: np.ndarray, path: str, content: bytes) -> bool:
+    """Whether voxels are those of a NIfTI file by its scl_slope, of which ITK takes tiny ones for none."""
+    if not path.endswith(".nii"):
+        return False
+    slope, intercept = np.frombuffer(content[112:120], "<f4").astype(float)
+    return np.allclose(seen, array * slope + intercept, rtol=1e-5, atol=0)
 
 
 def read_apart(path: str) -> np.ndarray:
