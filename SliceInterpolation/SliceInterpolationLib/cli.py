@@ -358,7 +358,7 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
 
 def _page(options: argparse.Namespace, reporter: Reporter) -> None:
     from .files import read_volume
-    from .reports.noise import NoiseReport
+    from .reports.noise import NoiseReport, rows_along
     from .reports.page import study_page
     from .reports.tables import read_csv, read_json
     from .reports.trust import TrustReport
@@ -379,10 +379,12 @@ def _page(options: argparse.Namespace, reporter: Reporter) -> None:
         if options.noise:
             values = read_json(options.noise)
             residual = read_volume(residual_file)[0] if residual_file.is_file() else None
-            noise, along = NoiseReport.from_dict(values, residual), values.get("before_and_after", ())
+            noise, along = NoiseReport.from_dict(values, residual), rows_along(values)
         rows = read_csv(options.measurements, ("segment", "grid")) if options.measurements else ()
         volume, remarks = read_volume(options.input, options.series)
         result, more = read_volume(options.result) if options.result else (None, [])
+        if noise and noise.residual and not noise.residual.same_grid(volume):
+            raise InputError(f"'{residual_file}' was not made of this scan; make the noise maps of it.")
         for remark in [*remarks, *more]:  # not on the page: file names may name the patient
             reporter.message(remark)
         page = study_page(

@@ -597,6 +597,67 @@ def test_options_of_every_kind(study, command, more, as_json):
             assert set(after) == set(study)
 
 
+@pytest.fixture(scope="module")
+def reports(study, tmp_path_factory) -> dict[str, bytes]:
+    """What the commands trust, noise and measure write, for the page."""
+    place = tmp_path_factory.mktemp("reports")
+    for name, content in study.items():
+        (place / name).write_bytes(content)
+    scan, mask = str(place / "scan.nrrd"), str(place / "mask.nrrd")
+    cli.main(["trust", scan, "--method", "linear", "--output", str(place / "trust.json")])
+    cli.main(["noise", scan, "--method", "linear", "--output-dir", str(place)])
+    cli.main(["measure", scan, "--segmentation", mask, "--output", str(place / "table.csv")])
+    return {
+        name: (place / name).read_bytes()
+        for name in ("trust.json", "noise.json", "residual.nrrd", "table.csv")
+    }
+
+
+def places(value: object, here: tuple = ()) -> Iterator[tuple]:
+    """Where in nested lists and dicts something can be changed."""
+    entries = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    for key, entry in entries:
+        yield (*here, key)
+        yield from places(entry, (*here, key))
+
+
+@cases(0.05)
+@given(
+    st.sampled_from(["trust", "noise", "measurements"]),
+    st.integers(0, 10_000),
+    st.one_of(
+        st.sampled_from([None, -1, 1e400, "x", [], {}, [1], True, "<script>x", {"a": None}, "gone"]), TEXTS
+    ),
+)
+def test_a_page_of_damaged_reports_is_made_or_refused(study, reports, which, where, nonsense):
+    with folder() as place:
+        for name, content in {**study, **reports}.items():
+            (place / name).write_bytes(content)
+        name = {"trust": "trust.json", "noise": "noise.json", "measurements": "table.csv"}[which]
+        if which == "measurements":
+            cells = (place / name).read_text(encoding="utf-8").split(",")
+            cells[where % len(cells)] = str(nonsense)
+            (place / name).write_text(",".join(cells), encoding="utf-8")
+        else:
+            values = json.loads((place / name).read_text(encoding="utf-8"))
+            every = list(places(values))
+            *way, last = every[where % len(every)]
+            target = values
+            for step in way:
+                target = target[step]
+            if nonsense == "gone":
+                del target[last]
+            else:
+                target[last] = nonsense
+            (place / name).write_text(json.dumps(values), encoding="utf-8")
+        said = run("page", "scan.nrrd", f"--{which}", name, "--output", "page.html")
+        assert (place / "page.html").exists() == (said.code == 0)
+        if nonsense == "<script>x" and not said.code:
+            assert "<script>x" not in (place / "page.html").read_text(encoding="utf-8")
+
+
 def contents_below(place: Path) -> dict[str, bytes]:
     return {
         path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()

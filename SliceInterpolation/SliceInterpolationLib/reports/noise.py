@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ..stack import SliceStack, sigma_in_pixels
 from ..volume import Volume
 from .masks import tissue_mask
 from .metrics import BLOB_MM, noise_sd
-from .tables import figures_of, in_digits, write_csv
+from .tables import FIGURE, figures_of, in_digits, is_shaped, write_csv
 
 NOISE_FILES = (
     "residual.nrrd", "noise-sd.nrrd", "noise.csv", "before-and-after.csv", "noise.json", "noise.png",
@@ -33,6 +34,14 @@ NOISE_FILES = (
 _MAP_MM = 5.0  # FWHM of the neighborhood that the noise-SD map describes
 _BLOB_HU, _BLOB_MM3 = 15.0, 50.0
 _PLAIN = ("method", "rows", "blobs", "remarks")
+_FIGURES = (
+    "noise_acquired", "noise_predicted", "reduction", "residual_mean", "residual_sd", "largest_structure",
+)  # fmt: skip
+_REPORT = {
+    "method": str, "blobs": int, "remarks": [str],
+    "rows": [{"slice": int, "tissue_pixels": int, **dict.fromkeys(_FIGURES, FIGURE)}],
+}  # fmt: skip
+"""How `NoiseReport.as_dict` is built."""
 
 
 @dataclass
@@ -59,11 +68,11 @@ class NoiseReport:
     @classmethod
     def from_dict(cls, values: dict[str, Any], residual: Volume | None = None) -> NoiseReport:
         """The report that `as_dict` gave, with a map where it is at hand; InputError where something is missing."""
-        try:
-            known = {name: values[name] for name in _PLAIN}
-            known["rows"] = [figures_of(row) for row in known["rows"]]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError("This is no noise report of this version; make the noise maps again.") from error
+        count = math.inf if residual is None else residual.slice_count
+        if not is_shaped(values, _REPORT) or not all(0 <= row["slice"] < count for row in values["rows"]):
+            raise InputError("This is no noise report of this version; make the noise maps again.")
+        known = {name: values[name] for name in _PLAIN}
+        known["rows"] = [figures_of(row) for row in known["rows"]]
         return cls(residual=residual, noise_sd=None, **known)
 
 
@@ -182,6 +191,14 @@ def noise_before_and_after(scan: Volume, result: Volume | None = None) -> list[d
         for row in noise_by_slice(volume) if volume is not None else ():
             rows.append({"volume": which, "position_mm": row["slice"] * volume.slice_spacing, **row})
     return rows
+
+
+def rows_along(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `noise_before_and_after` in the values of noise.json; InputError where they are something else."""
+    rows = values.get("before_and_after", [])
+    if not is_shaped(rows, [{"volume": str, "position_mm": (int, float), "noise": FIGURE}]):
+        raise InputError("The noise along the slices is not of this version; make the noise maps again.")
+    return [figures_of(row) for row in rows]
 
 
 def write_noise_report(

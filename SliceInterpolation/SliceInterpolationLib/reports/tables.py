@@ -50,6 +50,28 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"'{Path(path).name}' is no JSON file ({error}); write it again.") from error
 
 
+FIGURE = (int, float, type(None))
+"""Shape of a figure after `plain`."""
+
+
+def is_shaped(value: Any, shape: Any) -> bool:
+    """Whether values from JSON are built as something expects them, so that it need not look again.
+
+    shape: a type or several; [shape of every entry]; {name: shape} with these names at least, {str: shape} with any.
+    """
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(is_shaped(entry, shape[0]) for entry in value)
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return False
+        if str in shape:
+            return all(is_shaped(entry, shape[str]) for entry in value.values())
+        return all(name in value and is_shaped(value[name], one) for name, one in shape.items())
+    types = shape if isinstance(shape, tuple) else (shape,)
+    # To Python true and false are numbers, too.
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
+
+
 def figures_of(values: dict[str, Any]) -> dict[str, Any]:
     """A row of figures as it was before `plain`: NaN where there is none."""
     return {key: float("nan") if value is None else value for key, value in values.items()}

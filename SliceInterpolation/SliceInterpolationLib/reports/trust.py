@@ -24,7 +24,7 @@ from ..stack import SliceStack, evenly, inner_numbers, percentile_mapping
 from ..volume import Volume
 from .metrics import BRAIN_WINDOW, SliceTruth
 from .statistics import bootstrap_mean
-from .tables import figures_of, in_digits
+from .tables import FIGURE, figures_of, in_digits, is_shaped
 
 BASELINES = ("linear", "cubic", "flow")
 FIGURES = (
@@ -144,14 +144,29 @@ class TrustReport:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrustReport:
         """The report that `as_dict` gave; InputError where something is missing, as in reports of other versions."""
-        try:
-            known = {one.name: values[one.name] for one in fields(cls)}
-            known["rows"] = [figures_of(row) for row in known["rows"]]
-            known["means"] = {method: figures_of(means) for method, means in known["means"].items()}
-            known["comparisons"] = [Comparison(**one) for one in known["comparisons"]]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError("This is no trust report of this version; run the trust check again.") from error
+        if not is_shaped(values, _REPORT) or not all(
+            one["figure"] in JUDGED for one in values["comparisons"]
+        ):
+            raise InputError("This is no trust report of this version; run the trust check again.")
+        known = {one.name: values[one.name] for one in fields(cls)}
+        known["rows"] = [figures_of(row) for row in known["rows"]]
+        known["means"] = {method: figures_of(means) for method, means in known["means"].items()}
+        names = [one.name for one in fields(Comparison)]
+        known["comparisons"] = [Comparison(**{n: one[n] for n in names}) for one in known["comparisons"]]
         return cls(**known)
+
+
+_NUMBER = (int, float)
+_REPORT = {
+    "method": str, "gap_mm": _NUMBER, "slices": [int], "trusted": (bool, type(None)), "verdict": str, "remarks": [str],
+    "rows": [{"slice": int, "method": str, **dict.fromkeys(FIGURES, FIGURE)}],
+    "means": {str: {str: FIGURE}},
+    "comparisons": [{
+        **dict.fromkeys(("figure", "rival", "outcome"), str), "slices": int,
+        **dict.fromkeys(("own", "theirs", "gain", "low", "high"), _NUMBER),
+    }],
+}  # fmt: skip
+"""How `TrustReport.as_dict` is built."""
 
 
 def trust(
