@@ -10,12 +10,12 @@ alone needs nothing and takes no time, so that the command line can be cancelled
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as of typing, which is not imported: see above
 if TYPE_CHECKING:
+    from typing import Any
+
     from .errors import Cancelled, InputError, SliceInterpolationError
     from .files import read_volume, read_volumes, write_volume
     from .interpolation import Result, interpolate
@@ -49,6 +49,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """What `__all__` names, imported when it is first asked for."""
+    from importlib import import_module
+
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f".{home}", __name__), name)

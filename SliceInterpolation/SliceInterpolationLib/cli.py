@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
-from . import __version__, process
+from . import __version__, cancel, process
 from .errors import InputError
 from .progress import MODES, Reporter
 from .request import Request
@@ -223,7 +223,7 @@ def _outputs(*inputs: str | Path | None) -> Outputs:
     """The files that a command writes, together or not at all, also where it is cancelled."""
     from .files import Outputs
 
-    return Outputs(*inputs, hold_cancel=process.hold_cancel)
+    return Outputs(*inputs, hold_cancel=cancel.hold_cancel)
 
 
 def _summary(volume: Volume, made: Volume) -> str:
@@ -409,7 +409,7 @@ def _models(options: argparse.Namespace, reporter: Reporter) -> None:
         card = find_model(name).card
         reporter.result(answer=json.dumps(card, indent=1), card=card)
     elif action == "add":
-        model = add_model(name, check=process.hold_cancel())
+        model = add_model(name, check=cancel.hold_cancel())
         if model.is_script:
             reporter.message(
                 f"'{model.name}' is a program and was only copied, not tried. If you trust where it comes from, "
@@ -419,9 +419,9 @@ def _models(options: argparse.Namespace, reporter: Reporter) -> None:
     else:
         if action == "trust":
             trust_model(find_model(name))
-            process.hold_cancel()
+            cancel.hold_cancel()
         else:
-            process.hold_cancel()
+            cancel.hold_cancel()
             remove_model(name)
         reporter.result()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import process
+from . import cancel
 from .files import Outputs, read_volume
 from .interpolation import interpolate
 from .phantom import phantom_volume
@@ -41,7 +41,7 @@ def run_demo(folder: Path, scan: str | None, request: Request, reporter: Reporte
     report.html and, for the phantom, hematoma.nrrd and measurements.csv, all or nothing; tells the tables.
     request: its device and units count.
     """
-    with Outputs(scan, hold_cancel=process.hold_cancel) as outputs:
+    with Outputs(scan, hold_cancel=cancel.hold_cancel) as outputs:
         folder = outputs.check_folder(folder, _FILES)
         lines, verdict = _demonstrate(outputs, folder, scan, request, reporter)
     reporter.message("\n".join([*lines, "", "Written:"]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 3
+"""Exit codes of the command line: bad input is an `InputError`, failed is every other error."""
+
 
 class SliceInterpolationError(Exception):
     """Base of all errors of this package; its text is meant for the user."""

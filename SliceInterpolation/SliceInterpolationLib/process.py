@@ -1,4 +1,4 @@
-"""The process that runs one command: how it ends, what it says then, and how it is cancelled.
+"""The process that runs one command: how it begins, how it ends, and what it says then.
 
 Standard library only: this is at work before NumPy, SimpleITK and torch, whose imports take seconds.
 """
@@ -7,30 +7,27 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
 import traceback
 import warnings
-from typing import Any, Callable
+from typing import Callable
 
+from .cancel import NOTHING_WRITTEN, let_go
 from .device import tune_process
-from .errors import Cancelled, InputError, SliceInterpolationError
+from .errors import (
+    BAD_INPUT,
+    CANCELLED,
+    DONE,
+    FAILED,
+    Cancelled,
+    InputError,
+    SliceInterpolationError,
+)
 from .parent import end_with_parent
 from .progress import Reporter
 
-DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 3
-"""Exit codes."""
-
 DEBUG = "SLICE_INTERPOLATION_DEBUG"
 """Environment variable: where it is set, an error comes with its traceback, and warnings of libraries are shown."""
-
-_NOTHING_WRITTEN = "cancelled; nothing was written"
-_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
-]
-_own = False  # whether this process belongs to one command alone
-_replaced: dict[int, Any] = {}  # handlers of a process that does not
 
 
 def run(command: Callable[[], None], reporter: Reporter) -> int:
@@ -44,7 +41,7 @@ def run(command: Callable[[], None], reporter: Reporter) -> int:
         if os.environ.get(DEBUG):
             traceback.print_exc()
         code, sentence = _explain(error)
-    _let_go()
+    let_go()
     if sentence:
         reporter.error(sentence)
     return code
@@ -55,7 +52,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, InputError):
         return BAD_INPUT, str(error)
     if isinstance(error, (Cancelled, KeyboardInterrupt)):
-        return CANCELLED, str(error) or _NOTHING_WRITTEN
+        return CANCELLED, str(error) or NOTHING_WRITTEN
     if isinstance(error, SliceInterpolationError):
         return FAILED, str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "alloc" in str(error).lower()):
@@ -71,11 +68,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
     )
 
 
-def begin(reporter: Reporter) -> None:
+def begin() -> None:
     """Make this process one that runs a single command, before anything else. InputError for a bad setting."""
-    global _own
-    _own = True
-    _cancel_at_once(reporter)
     _open_closed_streams()
     tune_process()
     if not os.environ.get(DEBUG):
@@ -85,72 +79,13 @@ def begin(reporter: Reporter) -> None:
 
 
 def end() -> None:
-    """The last thing it does: what is left for Python to do can neither fail nor be cancelled."""
-    _handle(signal.SIG_IGN)
+    """The last thing it does: what is left for Python to do cannot fail."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)  # what cannot be written must not fail again
-
-
-def _cancel_at_once(reporter: Reporter) -> None:
-    """From now on Ctrl-C, a desktop's cancel or a closed terminal ends the process at once.
-
-    That is safe while nothing is written. An exception instead could be lost in a library that catches everything,
-    as some do during their import.
-    """
-
-    def leave(number: int, frame: object) -> None:
-        reporter.last_words(_NOTHING_WRITTEN)
-        os._exit(CANCELLED)
-
-    _handle(leave)
-
-
-def hold_cancel() -> Callable[[], None]:
-    """From now on until the command ends a cancel is held back: it writes, and never leaves half of it.
-
-    Returns a function that raises `Cancelled` where a cancel has come; call it as long as all can be taken back.
-    After that a cancel comes too late and changes nothing.
-    """
-    global _replaced
-    came: list[int] = []
-    replaced = _handle(lambda number, frame: came.append(number))
-    _replaced = _replaced or replaced
-
-    def check_cancel() -> None:
-        if came:
-            raise Cancelled(_NOTHING_WRITTEN)
-
-    return check_cancel
-
-
-def _let_go() -> None:
-    """After the command: its own process cannot be cancelled any more, any other one is as it was before."""
-    global _replaced
-    if _own:
-        _handle(signal.SIG_IGN)
-    else:
-        for number, handler in _replaced.items():
-            signal.signal(number, handler)
-    _replaced = {}
-
-
-def _handle(handler: Any) -> dict[int, Any]:
-    """Put a handler to all signals that mean cancel; returns the previous ones. Only the main thread can."""
-    previous: dict[int, Any] = {}
-    if threading.current_thread() is not threading.main_thread():
-        return previous
-    for number in _SIGNALS:
-        before = signal.getsignal(number)
-        if number == getattr(signal, "SIGHUP", None) and before == signal.SIG_IGN:
-            continue  # nohup: go on when the terminal is closed
-        # SIGINT is taken in any case: a process that a shell started in the background has it ignored.
-        previous[number] = before or signal.SIG_DFL
-        signal.signal(number, handler)
-    return previous
 
 
 def _open_closed_streams() -> None:

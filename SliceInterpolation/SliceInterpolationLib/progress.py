@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -90,19 +89,6 @@ class Reporter:
             except SliceInterpolationError:
                 pass  # standard error is left
         _aside(f"slice-interpolation: {text}\n", self.err)
-
-    def last_words(self, text: str) -> None:
-        """As `error`, from a signal handler: past the buffers, which may be in use, and whatever comes of it."""
-        lines = {2: f"slice-interpolation: {text}\n"}
-        if self._bar_open:
-            lines[2] = "\n" + lines[2]
-        if self.mode == "json":
-            lines[1] = _line(stage="error", message=text)
-        for number, line in lines.items():
-            try:
-                os.write(number, line.encode())
-            except OSError:
-                pass
 
     def _json(self, **entries: Any) -> None:
         self._say(_line(**entries)[:-1])

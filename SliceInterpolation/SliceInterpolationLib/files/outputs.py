@@ -30,7 +30,7 @@ class Outputs:
     Everything is written under another name in the folder of its target, and read back where it holds voxels,
     before anything of that name is touched. Folders that were made are taken back as well.
     hold_cancel: called before the disk is first changed, so that from then on nothing ends the process half-way; what
-    it returns is called as long as all can be taken back, and may raise Cancelled (see `process.hold_cancel`).
+    it returns is called as long as all can be taken back, and may raise Cancelled (see `cancel.hold_cancel`).
 
     Example::
 
