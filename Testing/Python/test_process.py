@@ -116,6 +116,20 @@ def test_cancel_between_two_outputs_takes_both_back(folder, how):
 
 
 @posix
+def test_an_exchange_folder_that_is_removed_meanwhile(folder):
+    """Whoever started the work has cleaned up: it ends with a sentence, and brings nothing back."""
+    moment = (
+        "import shutil; from SliceInterpolationLib.files import outputs; real = outputs.write_aside\n"
+        "outputs.write_aside = lambda volume, path, *more: (shutil.rmtree(path.parent), real(volume, path, *more))"
+    )
+    arguments = ["interpolate", "scan.nrrd", "out.nrrd", "--method", "linear"]
+    code, _, err = finish(start(folder, *arguments, code=moment))
+    assert code == 1
+    assert "'out.nrrd' cannot be written (No such file or directory)" in err.splitlines()[-1]
+    assert not folder.exists()
+
+
+@posix
 def test_the_process_ends_with_its_parent(tmp_path):
     """The desktop is killed: neither a process nor the patient's scan is left, though a launcher stands between."""
     exchange = tmp_path / "SliceInterpolation-abc"
