@@ -386,10 +386,11 @@ def test_commands_that_cannot_write_end_with_1(tmp_path, command):
 def test_write_protected_places(tmp_path, tmp_path_factory):
     """Read-only folders and files, seen by a user whom they stop (which they do not stop root)."""
     warm = tmp_path_factory.mktemp("warm")
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+    for folder in [one for one in (tmp_path, *tmp_path.parents) if one.owner() == "root" and one.parts[2:]]:
         os.chmod(folder, 0o755)
     write_volume(SCAN, tmp_path / "scan.nrrd")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "secret").mkdir(mode=0o700)
     (tmp_path / "open").mkdir(mode=0o777)
     os.chmod(tmp_path / "open", 0o777)
     (tmp_path / "open" / "kept.nrrd").write_bytes(b"kept")
@@ -403,7 +404,7 @@ def test_write_protected_places(tmp_path, tmp_path_factory):
         "os.setuid(65534)\n"
         "sys.exit(main(['interpolate', sys.argv[2], sys.argv[4], '--method', 'linear']))"
     )
-    for target in ("folder/out.nrrd", "open/kept.nrrd"):
+    for target in ("folder/out.nrrd", "open/kept.nrrd", "secret/out.nrrd"):
         paths = [str(ROOT / "SliceInterpolation"), scan, str(warm / "out.nrrd"), str(tmp_path / target)]
         done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True)
         if scan in done.stderr:

@@ -160,17 +160,17 @@ class Outputs:
         """The file that would be written, links followed; errors as of `check`."""
         path = Path(path)
         target = Path(os.path.realpath(path))
-        if target.is_dir():
-            raise InputError(f"'{path}' is a folder; give the name of a file.")
-        if not target.parent.is_dir():
-            raise InputError(f"The folder '{target.parent}' does not exist; create it or choose another.")
-        for source in self._inputs:
-            if belongs_to(target, source):
-                raise InputError(
-                    f"'{path}' is, or belongs to, the input '{source}', which is never overwritten; "
-                    "choose another output."
-                )
-        with _explained(path):
+        with _explained(path):  # a folder that may not be looked into fails at the first question
+            if target.is_dir():
+                raise InputError(f"'{path}' is a folder; give the name of a file.")
+            if not target.parent.is_dir():
+                raise InputError(f"The folder '{target.parent}' does not exist; create it or choose another.")
+            for source in self._inputs:
+                if belongs_to(target, source):
+                    raise InputError(
+                        f"'{path}' is, or belongs to, the input '{source}', which is never overwritten; "
+                        "choose another output."
+                    )
             if target.exists() and not os.access(target, os.W_OK):
                 raise PermissionError(errno.EACCES, "the file is write-protected")
             if target not in self._aside:
