@@ -10,6 +10,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from SliceInterpolationLib import InputError, interpolate, read_volume, read_volumes, write_volume
+from SliceInterpolationLib.dicom import read_series
 
 ROW, COLUMN = np.array([1.0, 0, 0]), np.array([0, 1.0, 0])
 
@@ -170,3 +171,14 @@ def test_real_tilted_irregular_series(scans):
 def test_only_original_images_count_as_acquired(tmp_path, image_type, letter):
     folder = write_series(tmp_path / "s", [(0, 0, 4.0 * z) for z in range(3)], ImageType=image_type)
     assert read_volume(folder)[0].provenance == 3 * letter
+
+
+def test_every_slice_knows_its_image(tmp_path):
+    folder = write_series(tmp_path / "s", [(0, 0, 4.0 * z) for z in (3, 1, 0, 2)])
+    (run,) = read_series(folder).runs
+    for k, source in enumerate(run.sources):
+        header = run.dataset(k)
+        assert header.ImagePositionPatient[2] == 4.0 * k
+        assert "PixelData" not in header
+        assert (source.sop_class_uid, source.frame) == (CTImageStorage, None)
+        assert source.sop_instance_uid == header.SOPInstanceUID

@@ -11,8 +11,10 @@ import SimpleITK as sitk
 from ..errors import InputError
 from ..itk import itk_name
 from ..volume import ACQUIRED, UNKNOWN, Volume
+from .series import Found, Run, SourceSlice
 
 _STEP_TOLERANCE = 0.02  # of the slice distance: what rounding in headers may do, and no more
+_UIDS = ("0008|0016", "0008|0018")  # of the SOP class and instance
 
 
 @dataclass
@@ -24,14 +26,22 @@ class _Slice:
     size: tuple[int, int]
     thickness: float | None
     modality: str
+    sop_class: str
+    sop_instance: str
     is_original: bool  # as the scanner reconstructed it, not derived from other images
 
 
 def read_dicom_folder(folder: Path, series: str | None = None) -> tuple[list[Volume], list[str]]:
-    """Read one series of a folder as one volume for each run of uniformly spaced slices.
+    """The volumes of `read_series` and its remarks."""
+    found = read_series(folder, series)
+    return [run.volume for run in found.runs], list(found.remarks)
+
+
+def read_series(folder: Path, series: str | None = None) -> Found:
+    """Read one series of a folder: one run for each stretch of uniformly spaced slices.
 
     A tilted gantry shows as a step between slices that is not perpendicular to them: it stays in the third
-    column of the direction. Returns the volumes (foot to head) and remarks about jumps and what was left out.
+    column of the direction.
     Raises InputError for an empty folder, several series, slices that do not belong together.
     """
     identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(itk_name(folder))
@@ -72,7 +82,7 @@ def read_dicom_folder(folder: Path, series: str | None = None) -> tuple[list[Vol
             "No two neighboring steps between the slices are alike "
             f"({distances.min():.3g} to {distances.max():.3g} mm), so there is no uniform run to interpolate."
         )
-    return [_read_run(slices[first : last + 1]) for first, last in runs], remarks
+    return Found(tuple(_read_run(slices[first : last + 1]) for first, last in runs), tuple(remarks))
 
 
 def _read_header(file: str) -> _Slice:
@@ -98,6 +108,7 @@ def _read_header(file: str) -> _Slice:
         raise InputError(f"'{Path(file).name}' is a color image; use the original grayscale series.")
     thickness = numbers("0018|0050")
     modality = reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else ""
+    uids = [reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else "" for tag in _UIDS]
     image_type = reader.GetMetaData("0008|0008") if reader.HasMetaDataKey("0008|0008") else ""
     return _Slice(
         file,
@@ -107,6 +118,7 @@ def _read_header(file: str) -> _Slice:
         tuple(reader.GetSize()[:2]),
         thickness[0] if thickness and thickness[0] > 0 else None,
         modality,
+        *uids,
         image_type.split("\\")[0].strip() == "ORIGINAL",
     )
 
@@ -157,13 +169,13 @@ def _remarks(slices: list[_Slice], distances: np.ndarray, runs: list[tuple[int, 
     return remarks
 
 
-def _read_run(slices: list[_Slice]) -> Volume:
+def _read_run(slices: list[_Slice]) -> Run:
     array = np.stack([_read_pixels(one.file) for one in slices])
     step = (slices[-1].position - slices[0].position) / (len(slices) - 1)
     distance = float(np.linalg.norm(step))
     row, column = slices[0].pixel_spacing
     thicknesses = {s.thickness for s in slices}
-    return Volume(
+    volume = Volume(
         array,
         spacing=(column, row, distance),
         origin=tuple(slices[0].position),
@@ -173,6 +185,7 @@ def _read_run(slices: list[_Slice]) -> Volume:
         units="HU" if slices[0].modality == "CT" else "arbitrary",
         slice_thickness=thicknesses.pop() if len(thicknesses) == 1 else None,
     )
+    return Run(volume, tuple(SourceSlice(Path(s.file), s.sop_class, s.sop_instance) for s in slices))
 
 
 def _read_pixels(file: str) -> np.ndarray:
