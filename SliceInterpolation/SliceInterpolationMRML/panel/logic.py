@@ -278,12 +278,14 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
             self._compareView = CompareView(self.marks)
         self._compareView.show(originalNode, resultNode, byRows)
+        self._placeSegments()
         return self._compareView
 
     def setShown(self, what: str) -> None:
         """Let the result side show "result", "original", "linear" or "difference"."""
         if self._compareView is not None:
             self._compareView.setShown(what)
+            self._placeSegments()
 
     def setSlab(self, thicknessMm: float) -> None:
         """Let the compare views show the mean over a slab of this thickness, 0 for single planes."""
@@ -300,6 +302,13 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         """Back to the layout before `compare`."""
         if self.comparing:
             self._compareView.restore()
+            self._placeSegments()
+
+    def _placeSegments(self) -> None:
+        """Measured segments on the side that they belong to."""
+        from ..views.segmentSides import placeSegments
+
+        placeSegments()
 
     # Figures
 
@@ -355,15 +364,18 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
     ):
         """Write one self-contained HTML page: pictures, trust check, noise, measurements, how the result was made.
 
-        title: all that the page says of the patient. position: LPS in mm of the planes shown. Returns the path, or
-        with wait=False the job.
+        title: all that the page says of the patient. position: LPS in mm of the planes shown, by default where the
+        views on screen stand that show the scan or its result. Returns the path, or with wait=False the job.
 
         Example::
 
             logic.saveReport(scan, "report.html", result)
         """
         from ..run.jobs import reportJob
+        from ..views.placeShown import placeShown
 
+        if position is None and inputNode is not None:
+            position = placeShown(inputNode, resultNode)
         return self._start(
             lambda: reportJob(
                 inputNode, path, resultNode, title, position, onProgress=onProgress, onFinished=onFinished
@@ -416,6 +428,11 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         """
         from ..figures.measurement import measurementJob
 
+        def finished(job) -> None:
+            self._placeSegments()
+            if onFinished is not None:
+                onFinished(job)
+
         if isinstance(segmentIds, str):
             segmentIds = [segmentIds]
         return self._start(
@@ -429,7 +446,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
                 marginMm,
                 keepEdits,
                 onProgress=onProgress,
-                onFinished=onFinished,
+                onFinished=finished,
             ),
             Request(method="linear"),  # it predicts nothing
             wait,

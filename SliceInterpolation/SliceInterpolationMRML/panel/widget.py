@@ -368,7 +368,9 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
                 return
         self._startOrCancel(
             "report",
-            lambda callbacks: self.logic.saveReport(node.inputVolume, path, node.resultVolume, **callbacks),
+            lambda callbacks: self.logic.saveReport(
+                node.inputVolume, path, node.resultVolume, self.ui.reportTitleLineEdit.text, **callbacks
+            ),
         )
 
     def onTrustButton(self, checked: bool = False) -> None:

@@ -25,7 +25,7 @@ from ..i18n import _
 from ..nodes import nodeFromVolume, placeLikeReference, updateNodeFromVolume, volumeFromNode
 from ..weak import Weak
 from .process import CANCELLED, DONE, FAILED, POLL_MS, REFUSED, Outcome, Run, RunError
-from .words import inPanelWords
+from .words import inPanelWords, reportInPanelWords
 
 
 class Job:
@@ -283,7 +283,8 @@ def reportJob(
 
     def prepare(folder: Path) -> None:
         for kind, text in reports.items():
-            (folder / f"{kind}.json").write_text(text, encoding="utf-8")
+            said = json.dumps(reportInPanelWords(json.loads(text)))
+            (folder / f"{kind}.json").write_text(said, encoding="utf-8")
         if measured is not None:
             writeTable(measured, folder / "measurements.csv")
 
@@ -296,7 +297,8 @@ def reportJob(
     # Braces of the title are its own.
     arguments.append("--title=" + title.replace("{", "{{").replace("}", "}}"))
     if position is not None:
-        arguments += ["--position", *map(repr, map(float, position))]
+        # Without exponents: the parser would take "-1e-05" for an option.
+        arguments += ["--position", *(f"{value:.3f}" for value in position)]
 
     def collect(job: Job, folder: Path, outcome: Outcome) -> Path:
         try:

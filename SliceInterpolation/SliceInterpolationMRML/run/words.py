@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..i18n import _
 
 _PANEL_WORDS = {
@@ -38,3 +40,12 @@ def inPanelWords(text: str) -> str:
     for words, instead in _PANEL_WORDS.items():
         text = text.replace(words, instead)
     return text
+
+
+def reportInPanelWords(report: Any) -> Any:
+    """The same values of a report (JSON) of the library with all texts in the words of the panel."""
+    if isinstance(report, dict):
+        return {key: reportInPanelWords(value) for key, value in report.items()}
+    if isinstance(report, list):
+        return [reportInPanelWords(value) for value in report]
+    return inPanelWords(report) if isinstance(report, str) else report
