@@ -17,6 +17,36 @@ Progress = Callable[[str, int, int], None]
 
 MODES = ("bar", "json", "none")
 _BAR_WIDTH = 30
+_KEPT = 5 / 6
+
+
+class Pace:
+    """Seconds left of a stage by the speed of its latest slices, so that a change of speed is noticed.
+
+    The seconds a slice are averaged exponentially: each slice counts 1/6 less than the one after it.
+    slice_s: seconds a slice as known from elsewhere, 0 where it is not; it counts as the time of earlier slices.
+
+    Example::
+
+        pace = Pace()
+        pace.left(0, 10, now=0.0)  # None: nothing is known yet
+        pace.left(1, 10, now=2.0)  # 18.0
+    """
+
+    def __init__(self, slice_s: float = 0.0):
+        self._slice_s, self._weight = slice_s, 1.0 if slice_s > 0 else 0.0
+        self._done, self._now = 0, 0.0
+
+    def left(self, done: int, total: int, now: float) -> float | None:
+        """Seconds left at a time in seconds, when `done` of `total` slices are ready; None where nothing is known."""
+        more = done - self._done
+        if more > 0:
+            kept = _KEPT**more
+            self._slice_s = kept * self._slice_s + (1 - kept) * (now - self._now) / more
+            self._weight = kept * self._weight + (1 - kept)
+        if more or done == 0:
+            self._done, self._now = done, now
+        return self._slice_s / self._weight * (total - done) if self._weight else None
 
 
 class Reporter:
@@ -30,7 +60,7 @@ class Reporter:
     def __init__(self, mode: str = "bar", out: TextIO | None = None, err: TextIO | None = None):
         self.mode = mode
         self.out, self.err = out or sys.stdout, err or sys.stderr
-        self._stage, self._started, self._bar_open = "", 0.0, False
+        self._stage, self._pace, self._bar_open = "", Pace(), False
 
     @classmethod
     def of_arguments(cls, arguments: Sequence[str]) -> Reporter:
@@ -41,10 +71,10 @@ class Reporter:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Note that `done` of `total` slices of a stage are ready."""
-        now = time.monotonic()
         if stage != self._stage or done == 0:
-            self._stage, self._started = stage, now
-        eta = (now - self._started) / done * (total - done) if done else None
+            self._stage, self._pace = stage, Pace()
+            self._pace.left(0, total, time.monotonic())
+        eta = self._pace.left(done, total, time.monotonic())
         if self.mode == "json":
             self._json(stage=stage, done=done, total=total, eta_s=None if eta is None else round(eta, 1))
         elif self.mode == "bar" and self.err is not None and self.err.isatty():

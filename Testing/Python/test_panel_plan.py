@@ -10,8 +10,8 @@ from SliceInterpolationLib.volume import Volume
 from SliceInterpolationMRML.run import estimate, plan, words
 
 
-def planRun(volume, device="cpu", rates=None, **options):
-    return plan.planRun(volume, Request(**options), device, rates)
+def planRun(volume, device="cpu", rates=None, uncertainty=False, **options):
+    return plan.planRun(volume, Request(**options), device, rates, uncertainty=uncertainty)
 
 
 def scan(slices=30, gap=5.0, size=64, pixel=0.45):
@@ -80,6 +80,80 @@ def test_a_trust_check_is_estimated_by_the_last_one():
     assert trustSeconds(many, "default", "cpu", {}) == trustSeconds(few, "default", "cpu", {})  # bounded
     rates = {trustKey("default", "cpu"): measuredTrustRate(few, 90.0)}
     assert trustSeconds(few, "default", "cpu", rates) == pytest.approx(90.0)
+
+
+def test_a_trust_check_says_how_many_slices_it_predicts():
+    from SliceInterpolationLib.reports.trust import trust
+    from SliceInterpolationMRML.run.plan import planTrust
+
+    made = planTrust(scan(slices=30, size=512), Request(method="flow"), "cuda:0", {"trust-flow-cuda": 1.0})
+    assert made.text == "12 of the 30 slices are predicted by 3 methods, about 6 s on GPU."
+    assert "by 4 methods" in planTrust(scan(), Request()).text
+    assert "4 slices" in planTrust(scan(slices=3), Request()).text
+    assert planTrust(scan(slices=3), Request()).problem
+    # The same number that the check itself tells and reports.
+    told = []
+    volume = scan(slices=30, size=32)
+    report = trust(volume, method="linear", baselines=("cubic",), progress=lambda *entry: told.append(entry))
+    assert {total for _stage, _done, total in told} == {12}
+    assert len(report.slices) == 12
+    assert planTrust(volume, Request(method="linear")).text.startswith("12 of the 30 slices")
+
+
+def test_a_run_that_estimates_its_error_has_a_speed_of_its_own():
+    volume = scan(slices=30, size=512)
+    key, rate = estimate.measuredRate(volume, 2, Request(), [], 60.0, uncertainty=True)
+    assert key == "network-cpu-error"
+    assert planRun(volume, rates={key: rate}, uncertainty=True).seconds == pytest.approx(60.0)
+    assert planRun(volume, rates={key: rate}).seconds == planRun(volume).seconds
+    assert planRun(volume, uncertainty=True).seconds > planRun(volume).seconds
+
+
+def test_one_disturbed_run_does_not_decide_alone():
+    assert estimate.learned(0.0, 3.0) == 3.0
+    assert estimate.learned(1.0, 3.0) == 2.0
+
+
+def runOf(secondsASlice: list[float], expected: float = 0.0) -> list[tuple[float, float]]:
+    """(seconds said to be left, seconds really left) after each slice of a run."""
+    timeLeft, now, said = estimate.TimeLeft(expected), 100.0, []
+    ends = [now + sum(secondsASlice[:n]) for n in range(len(secondsASlice) + 1)]
+    for done, now in enumerate(ends):
+        entry = {"stage": "interpolated", "done": done, "total": len(secondsASlice), "eta_s": None}
+        said.append((timeLeft.after(entry, now), ends[-1] - now))
+    return said
+
+
+def test_the_time_left_starts_from_earlier_runs():
+    assert runOf([1.0] * 30, expected=45.0)[0][0] == pytest.approx(45.0)
+    assert runOf([1.0] * 30)[0][0] is None
+    assert runOf([1.0] * 30)[1][0] == pytest.approx(29.0)
+
+
+@pytest.mark.parametrize("expected", [0.0, 7.0, 40.0, 200.0])
+def test_the_time_left_converges_when_the_machine_becomes_busy(expected):
+    """At half its speed from the middle on, as the 7 s that became 25 s; and whatever was expected before."""
+    said = runOf([1.0] * 30 + [2.0] * 30, expected)
+    for left, really in said[45:]:  # a quarter of the slices later
+        assert left == pytest.approx(really, rel=0.1, abs=0.5)
+    assert said[60] == (0.0, 0.0)
+    # The mean over all slices, as it was said before, is still wrong by a quarter by then.
+    mean = 60.0 / 45 * 15
+    assert mean < 0.75 * said[45][1]
+
+
+def test_one_slow_slice_upsets_nothing():
+    said = runOf([1.0] * 20 + [4.0] + [1.0] * 20, 40.0)
+    assert said[21][0] < 1.6 * said[21][1]
+    assert said[30][0] == pytest.approx(said[30][1], rel=0.12)
+
+
+def test_a_second_stage_is_counted_by_itself():
+    timeLeft = estimate.TimeLeft(30.0)
+    assert timeLeft.after({"stage": "interpolated", "done": 0, "total": 10}, 0.0) == pytest.approx(30.0)
+    assert timeLeft.after({"stage": "start", "done": None}, 1.0) is None
+    assert timeLeft.after({"stage": "uncertainty", "done": 0, "total": 8}, 40.0) is None
+    assert timeLeft.after({"stage": "uncertainty", "done": 2, "total": 8}, 42.0) == pytest.approx(6.0)
 
 
 def test_one_style_of_arrows_and_no_zero_counts():

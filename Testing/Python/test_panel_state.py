@@ -141,8 +141,22 @@ def test_progress():
     assert state.progressText({"stage": "start", "done": None}) == ""
     line = {"stage": "denoised", "done": 3, "total": 59}
     assert state.progressText(line) == "Interpolating and denoising: slice 3 of 59"
-    assert state.progressText({**line, "eta_s": 200.0}).endswith(", about 3 min left")
+    assert state.progressText(line, 200.0).endswith(", about 3 min left")
     assert state.progressText({**line, "stage": "something new"}).startswith("something new: ")
+
+
+def test_what_is_said_before_the_first_slice():
+    assert state.startingText(0.0) == "Starting..."
+    assert state.startingText(25.0) == "Starting, about 25 s..."
+
+
+def test_a_trust_check_says_before_what_it_will_do():
+    planned = replace(READY, trustPlanned="12 of the 30 slices, about 9 s.")
+    assert state.trustText(planned) == planned.trustPlanned
+    assert state.looks(planned)["trustButton"].enabled
+    refused = replace(READY, trustPlanned="The trust check needs at least 4 slices.", trustRefused=True)
+    assert state.looks(refused)["trustButton"] == state.Look(refused.trustPlanned, False, "Check trust")
+    assert state.trustText(replace(planned, hasInput=False)) == ""
 
 
 def test_what_is_said_in_the_end():

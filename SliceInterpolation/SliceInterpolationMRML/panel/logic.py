@@ -56,10 +56,17 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
     # Runs in a process of their own
 
-    def plan(self, inputNode, request: Request | None = None, autoDevice: str = "cpu", **options):
+    def plan(
+        self,
+        inputNode,
+        request: Request | None = None,
+        autoDevice: str = "cpu",
+        uncertainty: bool = False,
+        **options,
+    ):
         """What `interpolate` would do with this request, as `SliceInterpolationMRML.run.plan.Plan`; takes no time.
 
-        autoDevice: what the device "auto" stands for here.
+        autoDevice: what the device "auto" stands for here. uncertainty: with a map of the error.
 
         Example::
 
@@ -75,9 +82,8 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         except InputError as error:
             return Plan(str(error), problem=True)
         device = autoDevice if request.device == "auto" else request.device
-        key = rateKey(request.method, device)
-        rate = slicer.util.settingsValue(_SPEED_SETTING.format(key=key), 0.0, converter=float)
-        return planRun(volume, request, device, {key: rate} if rate else None, refused)
+        rates = _rates(rateKey(request.method, device, uncertainty))
+        return planRun(volume, request, device, rates, refused, uncertainty)
 
     def interpolate(
         self,
@@ -106,7 +112,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
         def finished(job) -> None:
             if job.state == "done":
-                self._rememberSpeed(job)
+                self._rememberSpeed(job, uncertainty)
             if onFinished is not None:
                 onFinished(job)
 
@@ -155,23 +161,18 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
             lambda: trustJob(inputNode, request, onProgress=onProgress, onFinished=finished), request, wait
         )
 
-    def trustSeconds(self, inputNode, request: Request | None = None, autoDevice: str = "cpu") -> float:
-        """How long a trust check of a scan will take, by the last one on this computer; 0 where it cannot be made."""
-        from SliceInterpolationLib.interpolation import as_requested
-
-        from ..run.estimate import trustKey, trustSeconds
+    def trustPlan(self, inputNode, request: Request | None = None, autoDevice: str = "cpu"):
+        """What `trust` would do, as `SliceInterpolationMRML.run.plan.Plan`: how many slices, and how long it takes."""
+        from ..run.estimate import trustKey
+        from ..run.plan import Plan, planTrust
 
         request = request or Request()
         try:
-            volume = as_requested(self._known.volume(inputNode), request, [])
-        except InputError:
-            return 0.0
-        if volume.slice_count < 4:
-            return 0.0
+            volume = self._known.volume(inputNode)
+        except InputError as error:
+            return Plan(str(error), problem=True)
         device = autoDevice if request.device == "auto" else request.device
-        key = trustKey(request.method, device)
-        rate = slicer.util.settingsValue(_SPEED_SETTING.format(key=key), 0.0, converter=float)
-        return trustSeconds(volume, request.method, device, {key: rate} if rate else {})
+        return planTrust(volume, request, device, _rates(trustKey(request.method, device)))
 
     def noise(
         self,
@@ -226,7 +227,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
             return self.job.wait().result
         return self.job.followByTimer()
 
-    def _rememberSpeed(self, job) -> None:
+    def _rememberSpeed(self, job, uncertainty: bool) -> None:
         """For the estimates of later runs on this computer."""
         from SliceInterpolationLib.interpolation import as_requested
 
@@ -234,8 +235,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
         volume = as_requested(self._known.volume(job.inputNode), job.request, [])
         factor = self._known.volume(job.result).history[-1]["factor"]
-        key, rate = measuredRate(volume, factor, job.request, job.remarks, job.seconds)
-        slicer.app.userSettings().setValue(_SPEED_SETTING.format(key=key), rate)
+        _learn(*measuredRate(volume, factor, job.request, job.remarks, job.seconds, uncertainty))
 
     def _rememberTrustSpeed(self, job) -> None:
         from SliceInterpolationLib.interpolation import as_requested
@@ -245,8 +245,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         volume = as_requested(self._known.volume(job.inputNode), job.request, [])
         onGpu = any(remark.startswith("Device: GPU") for remark in job.remarks)
         key = trustKey(job.request.method, "cuda" if onGpu else "cpu")
-        rate = measuredTrustRate(volume, job.seconds)
-        slicer.app.userSettings().setValue(_SPEED_SETTING.format(key=key), rate)
+        _learn(key, measuredTrustRate(volume, job.seconds))
 
     # Views
 
@@ -506,6 +505,19 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
         for name in self.userModels():
             remove_model(name)
+
+
+def _rates(key: str) -> dict[str, float]:
+    """The seconds a megapixel that are remembered under a key; empty where there are none."""
+    rate = slicer.util.settingsValue(_SPEED_SETTING.format(key=key), 0.0, converter=float)
+    return {key: rate} if rate > 0 else {}
+
+
+def _learn(key: str, rate: float) -> None:
+    from ..run.estimate import learned
+
+    former = _rates(key).get(key, 0.0)
+    slicer.app.userSettings().setValue(_SPEED_SETTING.format(key=key), learned(former, rate))
 
 
 def _asked(request: Request | None, options: dict[str, Any]) -> Request:

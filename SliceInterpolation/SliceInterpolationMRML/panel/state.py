@@ -25,12 +25,12 @@ def runningElsewhere() -> str:
 class Choices:
     """What is chosen, there and going on in the panel.
 
-    hasInput, hasResult, hasSegment, hasRegion: whether one is chosen. outputIsInput: the output volume is the
-    input. planned: what the plan says, or with planRefused why nothing can be done. noTorch: why the method cannot
-    run for want of PyTorch, empty where it can. trustSeconds: how long a trust check will take, 0 where that is not
-    known. torchExtension: PyTorch can be installed through its extension. running: the kind of the run under way,
-    empty without one. comparing: the compare view is on. shown: kinds ("trust", "noise", "measure") of which there
-    is something to plot. maps: names of the maps that can be laid over the scan.
+    hasInput, hasResult, hasSegment, hasRegion: whether one is chosen. outputIsInput: the output volume is the input.
+    planned: what the plan says, or with planRefused why nothing can be done. noTorch: why the method cannot run for
+    want of PyTorch, empty where it can. trustPlanned: what a trust check would do, or with trustRefused why there can
+    be none. torchExtension: PyTorch can be installed through its extension. running: the kind of the run under way,
+    empty without one. comparing: the compare view is on. shown: kinds ("trust", "noise", "measure") of which there is
+    something to plot. maps: names of the maps that can be laid over the scan.
     """
 
     request: Request = field(default_factory=Request)
@@ -42,7 +42,8 @@ class Choices:
     planned: str = ""
     planRefused: bool = False
     noTorch: str = ""
-    trustSeconds: float = 0.0
+    trustPlanned: str = ""
+    trustRefused: bool = False
     torchInstalled: bool = True
     torchExtension: bool = True
     running: str = ""
@@ -171,15 +172,27 @@ def mapEntries(maps: Sequence[str]) -> list[tuple[str, str]]:
     return [(_("none"), ""), *((texts[name], name) for name in maps)]
 
 
-def progressText(entry: dict[str, Any]) -> str:
+def trustText(choices: Choices) -> str:
+    """What a trust check would do, or why there can be none; empty without a scan."""
+    return choices.trustPlanned if choices.hasInput else ""
+
+
+def startingText(seconds: float) -> str:
+    """What is said until the first slice of a run; seconds: what it is expected to take, 0 where that is not known."""
+    if not seconds:
+        return _("Starting...")
+    return _("Starting, about {time}...").format(time=formatSeconds(seconds))
+
+
+def progressText(entry: dict[str, Any], secondsLeft: float | None = None) -> str:
     """One line of progress: stage, slice and time left; empty where the entry is no progress."""
     if entry.get("done") is None:
         return ""
     text = _("{stage}: slice {done} of {total}").format(
         stage=_stages().get(entry["stage"], entry["stage"]), done=entry["done"], total=entry["total"]
     )
-    if entry.get("eta_s"):
-        text += _(", about {time} left").format(time=formatSeconds(entry["eta_s"]))
+    if secondsLeft:
+        text += _(", about {time} left").format(time=formatSeconds(secondsLeft))
     return text
 
 
@@ -207,8 +220,7 @@ def _runLook(choices: Choices, kind: str) -> Look:
         "interpolate": (_("Interpolate"), _("Make the interpolated volume.")),
         "trust": (
             _("Check trust"),
-            _("Predict withheld slices of this scan by the method and by linear, cubic and flow.")
-            + _about(choices),
+            _("Predict withheld slices of this scan by the method and by linear, cubic and flow."),
         ),
         "noise": (
             _("Make noise maps"),
@@ -233,15 +245,11 @@ def _runLook(choices: Choices, kind: str) -> Look:
         problem = _noSegment(choices)
     elif kind == "report":
         problem = _noInput(choices)
+    elif kind == "trust":
+        problem = _noInput(choices) or (choices.trustPlanned if choices.trustRefused else choices.noTorch)
     else:
         problem = _noInput(choices) or choices.noTorch
     return _look(problem, help_, text)
-
-
-def _about(choices: Choices) -> str:
-    if not choices.trustSeconds:
-        return ""
-    return " " + _("Takes about {time}.").format(time=formatSeconds(choices.trustSeconds))
 
 
 def _plotLook(choices: Choices, kind: str) -> Look:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any, Callable
 
 import qt
@@ -11,10 +12,13 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from SliceInterpolationLib.interpolators import CLASSICAL
+
 from .. import sampleData
 from ..i18n import _
 from ..nodes import isSameGrid
 from ..parameters import Arrangement, Shown, SliceInterpolationParameterNode
+from ..run.estimate import TimeLeft
 from . import state
 from .logic import SliceInterpolationLogic
 
@@ -37,6 +41,8 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._figuredScans: dict[str, str] = {}  # kind of figures -> ID of the scan that they are about
         self._takenUpFor: str | None = None
         self._updating = False
+        self._expected: dict[str, float] = {}  # kind of run -> seconds
+        self._timeLeft = TimeLeft()
 
     # Life of the panel
 
@@ -255,11 +261,15 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         )
 
         node, request = self._parameterNode, self._parameterNode.request()
-        plan, trustSeconds = None, 0.0
+        plan, trustPlan = None, None
         if node.inputVolume is not None:
             device = self._devices.get("device", "cpu")
-            trustSeconds = self.logic.trustSeconds(node.inputVolume, request, device)
-            plan = self.logic.plan(node.inputVolume, request, device)
+            trustPlan = self.logic.trustPlan(node.inputVolume, request, device)
+            plan = self.logic.plan(node.inputVolume, request, device, self._estimatesError())
+        self._expected = {
+            "interpolate": plan.seconds if plan is not None else 0.0,
+            "trust": trustPlan.seconds if trustPlan is not None else 0.0,
+        }
         installed = torchVersion() is not None
         canRun = not needsTorch(request.method) or installed or canAskForTorch()
         return state.Choices(
@@ -272,7 +282,8 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             planned="\n".join([plan.text, *plan.remarks]) if plan is not None else "",
             planRefused=plan is not None and plan.problem,
             noTorch="" if canRun else torchStateText(),
-            trustSeconds=trustSeconds,
+            trustPlanned=trustPlan.text if trustPlan is not None else "",
+            trustRefused=trustPlan is not None and trustPlan.problem,
             torchInstalled=installed,
             torchExtension=hasTorchExtension(),
             running=self.logic.job.kind if self.logic.running else "",
@@ -282,6 +293,10 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             huLow=node.huLow,
             huHigh=node.huHigh,
         )
+
+    def _estimatesError(self) -> bool:
+        """Whether the run is asked for a map of its error, which only networks can make."""
+        return self._parameterNode.estimateError and self._parameterNode.method not in CLASSICAL
 
     def _show(self, choices: state.Choices) -> None:
         from ..run.dependencies import needsTorch, torchStateText
@@ -295,6 +310,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         _say(ui.deviceLabel, state.deviceText(choices, needsTorch(request.method), self._devices))
         _say(ui.torchLabel, torchStateText())
         _say(ui.planLabel, state.planText(choices))
+        _say(ui.trustPlanLabel, state.trustText(choices))
         _refill(ui.mapComboBox, state.mapEntries(choices.maps))
         for name, look in state.looks(choices).items():
             widget = getattr(ui, name)
@@ -330,7 +346,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
                 node.inputVolume,
                 node.request(),
                 outputNode=node.outputVolume,
-                uncertainty=node.estimateError and self.ui.estimateErrorCheckBox.enabled,
+                uncertainty=self._estimatesError(),
                 **callbacks,
             ),
         )
@@ -401,7 +417,8 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
                 return
             with slicer.util.tryWithErrorDisplay(_("The model cannot be trusted.")):
                 self.logic.grantConsent(method)
-        _say(self.ui.statusLabel, _("Starting..."))
+        self._timeLeft = TimeLeft(self._expected.get(kind, 0.0))
+        _say(self.ui.statusLabel, state.startingText(self._timeLeft.seconds))
         self.ui.progressBar.setRange(0, 0)  # busy until the first slice
         try:
             with slicer.util.tryWithErrorDisplay(_("The run could not be started.")):
@@ -415,7 +432,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def onProgress(self, entry: dict[str, Any]) -> None:
         """Show stage, slice and time left."""
-        text = state.progressText(entry)
+        text = state.progressText(entry, self._timeLeft.after(entry, time.monotonic()))
         if text:
             self.ui.progressBar.setRange(0, max(entry["total"], 1))
             self.ui.progressBar.value = entry["done"]

@@ -8,11 +8,12 @@ from SliceInterpolationLib.checks import check_interpolatable
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.interpolation import as_requested, check_gap, factor_for
 from SliceInterpolationLib.interpolators import CLASSICAL, METHODS, model_of
+from SliceInterpolationLib.reports.trust import BASELINES
 from SliceInterpolationLib.request import Request
 from SliceInterpolationLib.volume import Volume
 
 from ..i18n import _
-from .estimate import estimateSeconds
+from .estimate import estimateSeconds, scoredSlices, trustSeconds
 from .words import formatMm, formatSeconds, inPanelWords
 
 
@@ -33,11 +34,13 @@ def planRun(
     device: str = "cpu",
     rates: dict[str, float] | None = None,
     refused: str | None = None,
+    uncertainty: bool = False,
 ) -> Plan:
     """Say what `interpolate` would do with this request, in a few milliseconds.
 
     device: as the run will choose it ("cpu" or "cuda:N"). rates: measured seconds a megapixel, see `rateKey`.
-    refused: what `refusal` said of this volume before, which takes a look at every voxel to find out.
+    refused: what `refusal` said of this volume before, which takes a look at every voxel to find out. uncertainty:
+    the run also estimates its error.
 
     Example::
 
@@ -54,14 +57,47 @@ def planRun(
             check_gap(volume, model_of(request.method), request, number, remarks)
     except InputError as error:
         return Plan(inPanelWords(str(error)), problem=True)
-    seconds = estimateSeconds(volume, number, request, device, rates or {})
+    seconds = estimateSeconds(volume, number, request, device, rates or {}, uncertainty)
     text = _("{what}, about {time} on {device}.").format(
         what=_whatIsMade(volume, number, request.output_mode),
         time=formatSeconds(seconds),
-        device="GPU" if device.startswith("cuda") and request.method not in CLASSICAL else "CPU",
+        device=_deviceName(request.method, device),
     )
     remarks = [inPanelWords(remark) for remark in remarks if not remark.startswith("Isotropic")]
     return Plan(text, False, number, seconds, remarks)
+
+
+def planTrust(
+    volume: Volume, request: Request, device: str = "cpu", rates: dict[str, float] | None = None
+) -> Plan:
+    """Say what a trust check of a scan would do; device and rates as of `planRun`, the rates by `trustKey`.
+
+    Example::
+
+        planTrust(volume, Request()).text  # "12 of the 30 slices are predicted by 4 methods, about 9 s on CPU."
+    """
+    try:
+        volume = as_requested(volume, request, [])
+        if volume.slice_count < 4:
+            return Plan(_("The trust check needs at least 4 slices."), problem=True)
+        model = model_of(request.method)
+    except InputError as error:
+        return Plan(inPanelWords(str(error)), problem=True)
+    seconds = trustSeconds(volume, request.method, device, rates or {})
+    text = _(
+        "{count} of the {all} slices are predicted by {methods} methods, about {time} on {device}."
+    ).format(
+        count=scoredSlices(volume),
+        all=volume.slice_count,
+        methods=len({request.method if model is None else model.name, *BASELINES}),
+        time=formatSeconds(seconds),
+        device=_deviceName(request.method, device),
+    )
+    return Plan(text, seconds=seconds)
+
+
+def _deviceName(method: str, device: str) -> str:
+    return "GPU" if device.startswith("cuda") and method not in CLASSICAL else "CPU"
 
 
 def refusal(volume: Volume, force: bool) -> str:
