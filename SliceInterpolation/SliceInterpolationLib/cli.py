@@ -11,6 +11,8 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
@@ -20,6 +22,7 @@ from .progress import MODES, Reporter
 from .request import Request
 
 if TYPE_CHECKING:
+    from .dicom.assembling import Bridge
     from .files import Outputs
     from .volume import Volume
 
@@ -69,10 +72,22 @@ def _parser() -> argparse.ArgumentParser:
 
     def add_input(command: argparse.ArgumentParser) -> None:
         command.add_argument("input", metavar="INPUT", help="volume file or DICOM folder")
-        command.add_argument("--series", help="SeriesInstanceUID, where a folder holds several series")
+        command.add_argument(
+            "--series",
+            metavar="UID",
+            help="of a DICOM folder, as 'dicom-info' lists them; else the thickest head CT",
+        )
+
+    def add_bridge(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--bridge",
+            action="store_true",
+            help="synthesize single slices that are missing in a DICOM series",
+        )
 
     command = add("interpolate", _interpolate, "put new slices between the acquired ones")
     add_input(command)
+    add_bridge(command)
     command.add_argument("output", metavar="OUTPUT", help=".nrrd, .nii.gz, .nii or .mha")
     Request.add_arguments(command)
     command.add_argument("--uncertainty", metavar="FILE", help="also write the predicted error SD")
@@ -106,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("measure", _measure, "measure segments on the scan and on its result")
     add_input(command)
+    add_bridge(command)
     command.add_argument(
         "--segmentation",
         required=True,
@@ -132,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("page", _page, "write one HTML page about a scan and its result, to keep or print")
     add_input(command)
+    add_bridge(command)
     command.add_argument("result", nargs="?", metavar="RESULT", help="INPUT interpolated or denoised")
     command.add_argument("--output", required=True, metavar="HTML")
     command.add_argument("--title", default="", help="all that the page says of the patient")
@@ -143,6 +160,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--position", nargs=3, type=_number, metavar=("L", "P", "S"), help="mm, of the planes shown"
     )
+
+    command = add(
+        "dicom-info", _dicom_info, "list the series of a DICOM folder, and what becomes of each file"
+    )
+    add_input(command)
 
     command = add("models", _models, "list, describe, add, trust or remove networks")
     command.add_argument(
@@ -195,7 +217,7 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
     request = Request.from_options(options)
     with _outputs(options.input) as outputs:
         outputs.check_volume(options.output, options.uncertainty)
-        volumes, remarks = read_volumes(options.input, options.series)
+        volumes, remarks = read_volumes(options.input, options.series, _bridge(options, request))
         runs = [f"-run{number}" if len(volumes) > 1 else "" for number in range(1, len(volumes) + 1)]
         targets = [
             [_numbered(path, run) for path in (options.output, options.uncertainty) if path] for run in runs
@@ -217,6 +239,13 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
             for made, path in zip((result.volume, result.uncertainty), paths):
                 outputs.volume(made, path, options.compress)
     reporter.result(outputs.paths, provenance=[result.volume.provenance for result in results])
+
+
+def _bridge(options: argparse.Namespace, request: Request) -> Bridge | None:
+    """What fills missing slices of a DICOM series: the method that is asked for, if that is asked for."""
+    from .interpolation import between
+
+    return partial(between, request=request) if options.bridge else None
 
 
 def _outputs(*inputs: str | Path | None) -> Outputs:
@@ -323,7 +352,7 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
     with _outputs(*sources) as outputs:
         outputs.check(options.output)
         folder = outputs.check_folder(options.masks_dir) if options.masks_dir else None
-        volume, remarks = read_volume(options.input, options.series)
+        volume, remarks = read_volume(options.input, options.series, _bridge(options, Request()))
         check_volume(volume)
         volume = with_units(volume, request, remarks)
         if volume.units != "HU":
@@ -381,7 +410,7 @@ def _page(options: argparse.Namespace, reporter: Reporter) -> None:
             residual = read_volume(residual_file)[0] if residual_file.is_file() else None
             noise, along = NoiseReport.from_dict(values, residual), rows_along(values)
         rows = read_csv(options.measurements, ("segment", "grid")) if options.measurements else ()
-        volume, remarks = read_volume(options.input, options.series)
+        volume, remarks = read_volume(options.input, options.series, _bridge(options, Request()))
         result, more = read_volume(options.result) if options.result else (None, [])
         if noise and noise.residual and not noise.residual.same_grid(volume):
             raise InputError(f"'{residual_file}' was not made of this scan; make the noise maps of it.")
@@ -393,6 +422,23 @@ def _page(options: argparse.Namespace, reporter: Reporter) -> None:
         )  # fmt: skip
         outputs.text(options.output, page)
     reporter.result(outputs.paths)
+
+
+def _dicom_info(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .dicom import folder_info
+
+    folder = Path(options.input)
+    if not folder.is_dir():
+        raise InputError(
+            f"There is no folder '{folder}'; dicom-info takes the folder of a DICOM study or series."
+        )
+    series, remarks, report = folder_info(folder, options.series)
+    lines = [f"{'*' if one.chosen else ' '} {one.name}: {one.text} ({one.reason})" for one in series]
+    reporter.result(
+        answer="\n".join([*lines, *remarks, *report.table()]),
+        series=[asdict(one) for one in series],
+        files=[asdict(one) for one in report.entries],
+    )
 
 
 def _models(options: argparse.Namespace, reporter: Reporter) -> None:

@@ -83,6 +83,15 @@ def interpolate(
     return Result(made, None if errors is None else made.with_map(errors), reason, remarks)
 
 
+def between(pair: Volume, request: Request | None = None) -> np.ndarray:
+    """The slice halfway between the two slices of a volume, (rows, columns) of its type, however far apart they are.
+
+    So single slices that are missing in a series can be bridged (see `dicom.read_series`).
+    """
+    made = interpolate(pair, request, factor=2, output_mode="interpolated", axis="auto", force=True)
+    return made.volume.slices[1]
+
+
 def as_requested(volume: Volume, request: Request, remarks: list[str]) -> Volume:
     """The volume along the axis and in the units that are asked for; says so where the units are only guessed."""
     if request.axis != "auto":
@@ -198,7 +207,7 @@ def _interleave(
     else:
         new_slices = ((image, None) for image in interpolator.synthesize(stack, between))
     if request.output_mode == "interpolated":
-        kept = ((image, "", 0.0) for image in stack.slices)
+        kept = ((image, "", 0.0) for image in volume.slices)
     else:
         kept = denoised_slices(stack, interpolator, request.strength, remarks, uncertainty)
     out = volume.empty_refined(factor)
@@ -208,6 +217,7 @@ def _interleave(
     letters = []
     progress(request.output_mode, 0, total)
     for number in range(total):
+        outside = _outside(volume, number, factor)
         if number % factor:
             image, sd = next(new_slices)
             made = letter = SYNTHESIZED
@@ -220,11 +230,19 @@ def _interleave(
             check_prediction(image, (low, high), name, f"slice {number + 1} of the result")
         if errors is not None:
             check_prediction(np.asarray(sd), (0.0, high - low), name, f"the error of slice {number + 1}")
-            volume.as_slices(errors)[number] = sd
+            volume.as_slices(errors)[number] = sd if outside is None else np.where(outside, 0, sd)
         store(image, out_slices[number])
+        if outside is not None:
+            out_slices[number][outside] = volume.padding
         letters.append(letter)
         progress(request.output_mode, number + 1, total)
     return out, errors, "".join(letters)
+
+
+def _outside(volume: Volume, number: int, factor: int) -> np.ndarray | None:
+    """Where a slice of the result lies outside of the field of view: where all given slices around it do."""
+    before, after = volume.outside(number // factor), volume.outside(-(-number // factor))
+    return None if before is None else before & after
 
 
 def store(image: np.ndarray, target: np.ndarray) -> None:

@@ -42,7 +42,8 @@ class SliceStack:
 
     @classmethod
     def of(cls, volume: Volume) -> SliceStack:
-        """The slices of a volume along its slice axis, as views."""
+        """The slices of a volume along its slice axis, as views where nothing lies outside of the field of view."""
+        volume = volume.without_padding()
         gain, offset = hu_mapping(volume)
         return cls(
             volume.slices, volume.slice_distance, volume.pixel_spacing, volume.slice_thickness, gain, offset
@@ -133,7 +134,7 @@ def percentile_mapping(volume: Volume, low_hu: float, high_hu: float) -> tuple[f
     """Gain and offset that map the 1st and 99th percentile to two HU; (1, 0) where values are HU already."""
     if volume.units == "HU":
         return 1.0, 0.0
-    low, high = percentiles(volume.array)
+    low, high = percentiles(volume.without_padding().array)
     gain = (high_hu - low_hu) / max(high - low, 1e-6)
     return gain, low_hu - gain * low
 

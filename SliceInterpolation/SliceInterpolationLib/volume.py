@@ -56,6 +56,7 @@ class Volume:
     slice_thickness: mm, None where it is not known.
     history: one dict a run that made this volume, the latest last (see `interpolation.interpolate`).
     header: further text entries that belong to the file.
+    padding: the value of voxels outside of the field of view, lower than all others; None where there are none.
     """
 
     array: np.ndarray
@@ -69,6 +70,7 @@ class Volume:
     history: tuple[dict[str, Any], ...] = ()
     header: dict[str, str] = field(default_factory=dict)
     units_guessed: bool = False
+    padding: float | None = None
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3:
@@ -203,9 +205,27 @@ class Volume:
         spacing[self._ijk] /= factor
         return replace(self, array=array, spacing=tuple(spacing), provenance=provenance, **changes)
 
+    def outside(self, number: int) -> np.ndarray | None:
+        """Where a slice lies outside of the field of view, bool (rows, columns); None where there is no padding."""
+        return None if self.padding is None else self.slices[number] == self.padding
+
+    def without_padding(self) -> Volume:
+        """The volume with the lowest of its other values outside of the field of view; itself where there is none.
+
+        So methods meet air there, and no step to a number that was never measured.
+        """
+        if self.padding is None:
+            return self
+        inside = [image[image != self.padding] for image in self.array]
+        low = min((one.min() for one in inside if one.size), default=self.padding)
+        array = self.array.copy()
+        for image in array:
+            image[image == self.padding] = low
+        return replace(self, array=array, padding=None)
+
     def with_map(self, array: np.ndarray) -> Volume:
         """A map of computed values on the same grid (residual, noise SD, predicted error), none of it an image."""
-        return replace(self, array=array, provenance=MAP * self.slice_count)
+        return replace(self, array=array, provenance=MAP * self.slice_count, padding=None)
 
     def same_grid(self, other: Volume, tolerance_mm: float = GRID_TOLERANCE_MM) -> bool:
         """Whether the voxels of another volume lie at the same places, as far as all 8 corners tell."""

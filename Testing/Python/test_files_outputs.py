@@ -441,17 +441,16 @@ def test_names_of_other_encodings(tmp_path):
 
 
 def test_dicom_names_that_are_no_text(scans, tmp_path):
-    """There SimpleITK, which reads DICOM, would end the process."""
+    """They are read like all others: no name of theirs goes to ITK, which would end the process."""
     for number, file in enumerate(
-        sorted((scans / "dicom" / "headphantom_philips_5mm_uniform").iterdir())[:4]
+        sorted((scans / "dicom" / "headphantom_philips_5mm_uniform").iterdir())[1:5]
     ):
         try:
             shutil.copy(file, os.path.join(os.fsencode(tmp_path), b"bild-\xe4%d.dcm" % number))
         except OSError:
             pytest.skip("this file system takes UTF-8 only")
-    with pytest.raises(InputError, match="is not valid text"):
-        read_volume(tmp_path)
+    assert read_volume(tmp_path)[0].slice_count == 4
     folder = tmp_path / os.fsdecode(b"folder-\xe4")
     folder.mkdir()
-    with pytest.raises(InputError, match="is not valid text"):
+    with pytest.raises(InputError, match="no DICOM images"):
         read_volume(folder)

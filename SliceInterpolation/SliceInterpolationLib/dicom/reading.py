@@ -2,196 +2,273 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..errors import InputError
-from ..itk import itk_name
-from ..volume import ACQUIRED, UNKNOWN, Volume
-from .series import Found, Run, SourceSlice
+from .assembling import BRIDGED, Bridge, read_run, units_of, with_scale
+from .choice import choose, describe, praise
+from .files import open_image, walk
+from .frames import Frame, frames_of
+from .geometry import Span, bridged_spans, errors
+from .report import (
+    DAMAGED,
+    LOCALIZER,
+    LONE,
+    NO_PLACE,
+    NOT_DICOM,
+    OTHER_ACQUISITION,
+    OTHER_SERIES,
+    UNSUITABLE,
+    USED,
+    FileEntry,
+    FolderReport,
+    Unusable,
+)
+from .series import Found, Run
+from .stacks import Stack, stacks_of
 
-_STEP_TOLERANCE = 0.02  # of the slice distance: what rounding in headers may do, and no more
-_UIDS = ("0008|0016", "0008|0018")  # of the SOP class and instance
+_WORTH_SAYING_MM = 0.02  # an error of a slice position
+
+
+def read_series(folder: str | Path, series: str | None = None, bridge: Bridge | None = None) -> Found:
+    """Read one series of a folder and what is below it: one run for each stretch of uniformly spaced slices.
+
+    A tilted gantry shows as a step between slices that is not perpendicular to them: it stays in the third column of
+    the direction. series: SeriesInstanceUID, or the name that `scan_folder` gives one of several acquisitions in a
+    series; by default the thickest axial head CT (see `choice`). bridge: fills single missing slices; without it the
+    runs end there.
+    Raises InputError where nothing can be interpolated, with the reason.
+    """
+    survey = scan_folder(Path(folder))
+    if not survey.stacks:
+        raise InputError(_nothing(survey))
+    stack, reasons = choose(survey.stacks, series)
+    frames, unknown, remarks = with_scale(stack.frames)
+    units = units_of(stack.frames, remarks)
+    for frame, reason in unknown:
+        survey.leave_out(frame, DAMAGED, reason)
+    while True:
+        stack = Stack(stack.name, tuple(frames))
+        spans = _checked(stack, survey)
+        could_bridge = bridged_spans(stack.positions, spans)
+        if bridge is not None:
+            spans = could_bridge
+        runs, failed = [], []
+        for span in spans:
+            run, broken = read_run(frames, span, units, bridge)
+            runs.append(run)
+            failed += broken
+        if not failed:
+            break
+        for frame, error in failed:
+            survey.leave_out(frame, error.fate, error.reason)
+        broken = {id(frame) for frame, _ in failed}
+        frames = [frame for frame in frames if id(frame) not in broken]
+    joined = sum(len(span.missing) for span in could_bridge) if bridge is None else 0
+    remarks = [
+        *_on_choice(survey, stack, reasons, series),
+        *remarks,
+        *_on_spans(stack, spans, joined),
+        *_on_runs(runs),
+    ]
+    report = _report(survey, stack, spans)
+    return Found(tuple(runs), (*report.summary(), *remarks), report)
 
 
 @dataclass
-class _Slice:
-    file: str
-    position: np.ndarray  # (3,) LPS mm
-    rows_columns: np.ndarray  # (2, 3) unit vectors along a row (i) and along a column (j)
-    pixel_spacing: tuple[float, float]  # mm between rows, between columns
-    size: tuple[int, int]
-    thickness: float | None
-    modality: str
-    sop_class: str
-    sop_instance: str
-    is_original: bool  # as the scanner reconstructed it, not derived from other images
+class Survey:
+    """What lies in a folder: its stacks, and all files by name with what is known of those that are in none."""
+
+    folder: Path
+    stacks: list[Stack] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    out: dict[str, FileEntry] = field(default_factory=dict)
+    frames: Counter[str] = field(default_factory=Counter)
+
+    def leave_out(self, frame: Frame, fate: str, reason: str) -> None:
+        """Note why a frame is not used; the first reason counts for its file."""
+        self.out.setdefault(frame.file, FileEntry(frame.file, fate, reason, frame.series))
 
 
-def read_dicom_folder(folder: Path, series: str | None = None) -> tuple[list[Volume], list[str]]:
-    """The volumes of `read_series` and its remarks."""
-    found = read_series(folder, series)
-    return [run.volume for run in found.runs], list(found.remarks)
+def scan_folder(folder: Path) -> Survey:
+    """Read all headers of a folder and what is below it, and sort them into stacks."""
+    survey = Survey(folder)
+    frames: list[Frame] = []
+    for path, name in walk(folder):
+        survey.names.append(name)
+        series = ""
+        try:
+            image = open_image(path, name)
+            series = str(image.header.get("SeriesInstanceUID", "") or "")
+            own = list(frames_of(image))
+        except Unusable as error:
+            survey.out[name] = FileEntry(name, error.fate, error.reason, series)
+            continue
+        except InputError:
+            raise
+        except Exception:  # a header that contradicts itself may break anything that looks into it
+            survey.out[name] = FileEntry(name, DAMAGED, "its header is damaged", series)
+            continue
+        frames += own
+        survey.frames[name] = len(own)
+    survey.stacks = stacks_of(frames, survey.leave_out)
+    return survey
 
 
-def read_series(folder: Path, series: str | None = None) -> Found:
-    """Read one series of a folder: one run for each stretch of uniformly spaced slices.
+@dataclass(frozen=True)
+class SeriesInfo:
+    """A stack of a folder. name: as --series takes it. reason: why it is not chosen; praise: what for it is."""
 
-    A tilted gantry shows as a step between slices that is not perpendicular to them: it stays in the third
-    column of the direction.
-    Raises InputError for an empty folder, several series, slices that do not belong together.
-    """
-    identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(itk_name(folder))
-    if not identifiers:
+    name: str
+    text: str
+    slices: int
+    chosen: bool
+    reason: str
+
+
+def folder_info(
+    folder: str | Path, series: str | None = None
+) -> tuple[list[SeriesInfo], list[str], FolderReport]:
+    """What a folder holds, by its headers alone: all stacks, remarks on the one that is chosen, and every file."""
+    survey = scan_folder(Path(folder))
+    if not survey.stacks:
+        return [], [_nothing(survey)], _report(survey, None, [])
+    stack, reasons = choose(survey.stacks, series)
+    infos = []
+    for one in survey.stacks:
+        reason = reasons.get(one.name) or (praise(one) if series is None else "asked for")
+        infos.append(SeriesInfo(one.name, describe(one), len(one.frames), one is stack, reason))
+    try:
+        spans = _checked(stack, survey)
+    except InputError as error:
+        return infos, [str(error)], _report(survey, stack, [])
+    joined = sum(len(span.missing) for span in bridged_spans(stack.positions, spans))
+    return infos, _on_spans(stack, spans, joined), _report(survey, stack, spans)
+
+
+def _nothing(survey: Survey) -> str:
+    """Why a folder has nothing to read, in a sentence."""
+    where = f"The folder '{survey.folder.name}'"
+    images = [entry for entry in survey.out.values() if entry.fate != NOT_DICOM]
+    told = [entry for entry in images if entry.reason]
+    if not told:
+        return f"{where} holds no DICOM images; choose the folder of one series."
+    first = next((one for one in told if one.fate in (NO_PLACE, UNSUITABLE)), told[0])
+    more = f" The same or other reasons hold for {len(told) - 1} more." if len(told) > 1 else ""
+    return f"{where} holds no DICOM image that can be used. '{first.name}' is left out: {first.reason}.{more}"
+
+
+def _checked(stack: Stack, survey: Survey) -> list[Span]:
+    """The spans of a stack. Raises InputError where there are none."""
+    lost = [
+        entry for entry in survey.out.values() if entry.series == stack.series and entry.fate != LOCALIZER
+    ]
+    also = f" '{lost[0].name}' could not be used: {lost[0].reason}." if lost else ""
+    if len(stack.frames) < 2:
         raise InputError(
-            f"The folder '{folder.name}' holds no DICOM images; choose the folder of one series."
+            f"The series has {'a single slice' if stack.frames else 'no slice'} that can be used; at least 2 are "
+            f"needed to interpolate between them.{also}"
         )
-    if series is None and len(identifiers) > 1:
+    if stack.repeated:
+        number = stack.repeated[0]
+        names = " and ".join(f"'{stack.frames[one].file}'" for one in (number - 1, number))
         raise InputError(
-            f"The folder '{folder.name}' holds {len(identifiers)} series; move one into a folder of its own "
-            f"or name it with --series: {', '.join(identifiers[:4])}{'...' if len(identifiers) > 4 else ''}"
+            f"Slices {number} and {number + 1} of the series lie at the same position ({names}): two acquisitions "
+            "are mixed, and nothing in the headers tells them apart; export one of them alone."
         )
-    if series is not None and series not in identifiers:
-        raise InputError(
-            f"The folder '{folder.name}' holds no series {series}; it has {', '.join(identifiers)}."
-        )
-    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(itk_name(folder), series or identifiers[0])
-    slices = [_read_header(file) for file in files]
-    _check_consistent(slices)
-    normal = np.cross(*slices[0].rows_columns)
-    slices.sort(key=lambda s: float(s.position @ normal))
-    if len(slices) < 2:
-        raise InputError("The series has a single slice; at least 2 are needed to interpolate between them.")
-    steps = np.diff([s.position for s in slices], axis=0)
-    distances = (
-        steps @ normal
-    )  # between the slice planes, as the scanner states them, also with a tilted gantry
-    if distances.min() < 0.01:
-        where = int(distances.argmin()) + 1
-        raise InputError(
-            f"Slices {where} and {where + 1} of the series lie at the same position: two acquisitions are mixed; "
-            "export one of them alone."
-        )
-    runs = _uniform_runs(steps)
-    remarks = _remarks(slices, distances, runs)
-    if not runs:
+    if not stack.spans:
+        low, high = stack.distances.min(), stack.distances.max()
         raise InputError(
             "No two neighboring steps between the slices are alike "
-            f"({distances.min():.3g} to {distances.max():.3g} mm), so there is no uniform run to interpolate."
+            f"({low:.3g} to {high:.3g} mm), so there is no uniform run to interpolate.{also}"
         )
-    return Found(tuple(_read_run(slices[first : last + 1]) for first, last in runs), tuple(remarks))
+    return stack.spans
 
 
-def _read_header(file: str) -> _Slice:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(itk_name(file))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise InputError(
-            f"'{Path(file).name}' cannot be read as DICOM; remove or export it again."
-        ) from error
-
-    def numbers(tag: str) -> list[float]:
-        return [float(x) for x in reader.GetMetaData(tag).split("\\")] if reader.HasMetaDataKey(tag) else []
-
-    position, orientation, pixels = numbers("0020|0032"), numbers("0020|0037"), numbers("0028|0030")
-    if len(position) != 3 or len(orientation) != 6 or len(pixels) != 2:
-        raise InputError(
-            f"'{Path(file).name}' does not say where in the patient it lies (position, orientation or pixel "
-            "spacing is missing); secondary captures cannot be interpolated, use the original series."
-        )
-    if reader.GetNumberOfComponents() != 1:
-        raise InputError(f"'{Path(file).name}' is a color image; use the original grayscale series.")
-    thickness = numbers("0018|0050")
-    modality = reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else ""
-    uids = [reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else "" for tag in _UIDS]
-    image_type = reader.GetMetaData("0008|0008") if reader.HasMetaDataKey("0008|0008") else ""
-    return _Slice(
-        file,
-        np.array(position),
-        np.array(orientation).reshape(2, 3),
-        (pixels[0], pixels[1]),
-        tuple(reader.GetSize()[:2]),
-        thickness[0] if thickness and thickness[0] > 0 else None,
-        modality,
-        *uids,
-        image_type.split("\\")[0].strip() == "ORIGINAL",
-    )
+def _on_choice(survey: Survey, stack: Stack, reasons: dict[str, str], series: str | None) -> list[str]:
+    others = [one for one in survey.stacks if one.name in reasons and not one.frames[0].is_localizer]
+    if not others:
+        return []
+    if series is not None:
+        return []
+    told = "; ".join(f"{describe(one)}: {reasons[one.name]}" for one in others[:3])
+    more = f"; and {len(others) - 3} more" if len(others) > 3 else ""
+    return [
+        f"The folder holds {len(others) + 1} series or acquisitions; {praise(stack)} is used ({describe(stack)}), "
+        f"not {told}{more}. 'dicom-info' lists them all, --series chooses."
+    ]
 
 
-def _check_consistent(slices: list[_Slice]) -> None:
-    first = slices[0]
-    for other in slices[1:]:
-        if other.size != first.size or not np.allclose(other.pixel_spacing, first.pixel_spacing, rtol=1e-3):
-            problem = "images of different size or pixel spacing"
-        elif not np.allclose(other.rows_columns, first.rows_columns, atol=1e-3):
-            problem = "images of different orientation (a localizer among them?)"
-        else:
-            continue
-        raise InputError(
-            f"The series mixes {problem}; export the stack alone. See '{Path(other.file).name}'."
-        )
-
-
-def _uniform_runs(steps: np.ndarray) -> list[tuple[int, int]]:
-    """First and last slice of each run of at least two equal steps; a stack of two slices is a run."""
-    if len(steps) == 1:
-        return [(0, 1)]
-    runs, start = [], 0
-    for number in range(1, len(steps) + 1):
-        tolerance = _STEP_TOLERANCE * np.linalg.norm(steps[start])
-        if number < len(steps) and np.linalg.norm(steps[number] - steps[start]) <= tolerance:
-            continue
-        if number - start >= 2:
-            runs.append((start, number))
-        start = number
-    return runs
-
-
-def _remarks(slices: list[_Slice], distances: np.ndarray, runs: list[tuple[int, int]]) -> list[str]:
-    covered = np.zeros(len(distances), dtype=bool)
-    remarks = []
-    for first, last in runs:
-        covered[first:last] = True
-        if len(runs) > 1:
+def _on_spans(stack: Stack, spans: list[Span], bridgeable: int) -> list[str]:
+    """Remarks about runs, jumps between them, slices in none of them, and positions that are not quite even."""
+    between = np.zeros(len(stack.distances), dtype=bool)
+    remarks, used = [], set()
+    for span in spans:
+        first, last = span.members[0], span.members[-1]
+        between[first:last] = True
+        used.update(span.members)
+        if len(spans) > 1:
+            step = abs(float(span.step @ stack.normal))
+            remarks.append(f"Slices {first + 1} to {last + 1} follow each other at {step:.4g} mm.")
+        error = float(errors(stack.positions, span).max())
+        if error > _WORTH_SAYING_MM:
             remarks.append(
-                f"Slices {first + 1} to {last + 1} follow each other at {distances[first]:.4g} mm."
+                f"The positions of slices {first + 1} to {last + 1} are not quite even; none is off by more than "
+                f"{error:.2g} mm."
             )
-    for gap in np.flatnonzero(~covered):
+    for gap in np.flatnonzero(~between):
         remarks.append(
-            f"Between slices {gap + 1} and {gap + 2} the stack jumps by {distances[gap]:.4g} mm; "
+            f"Between slices {gap + 1} and {gap + 2} the stack jumps by {stack.distances[gap]:.4g} mm; "
             "nothing is interpolated there."
+        )
+    lone = sorted(set(range(len(stack.frames))) - used)
+    if lone:
+        names = ", ".join(f"{one + 1} ('{stack.frames[one].file}')" for one in lone[:5])
+        more = f" and {len(lone) - 5} more" if len(lone) > 5 else ""
+        remarks.append(f"In no uniform run, and left out: slice{'s' * (len(lone) > 1)} {names}{more}.")
+    if bridgeable:
+        remarks.append(
+            f"{bridgeable} single slice{'s are' if bridgeable > 1 else ' is'} missing in an otherwise even series; "
+            "--bridge synthesizes what is missing."
         )
     return remarks
 
 
-def _read_run(slices: list[_Slice]) -> Run:
-    array = np.stack([_read_pixels(one.file) for one in slices])
-    step = (slices[-1].position - slices[0].position) / (len(slices) - 1)
-    distance = float(np.linalg.norm(step))
-    row, column = slices[0].pixel_spacing
-    thicknesses = {s.thickness for s in slices}
-    volume = Volume(
-        array,
-        spacing=(column, row, distance),
-        origin=tuple(slices[0].position),
-        direction=np.column_stack((*slices[0].rows_columns, step / distance)),
-        slice_axis="k",
-        provenance="".join(ACQUIRED if one.is_original else UNKNOWN for one in slices),
-        units="HU" if slices[0].modality == "CT" else "arbitrary",
-        slice_thickness=thicknesses.pop() if len(thicknesses) == 1 else None,
-    )
-    return Run(volume, tuple(SourceSlice(Path(s.file), s.sop_class, s.sop_instance) for s in slices))
+def _on_runs(runs: list[Run]) -> list[str]:
+    return [
+        f"Bridged: slice {run.volume.header[BRIDGED].replace(' ', ', ')} was missing in the series and is "
+        "synthesized; it is marked so."
+        for run in runs
+        if BRIDGED in run.volume.header
+    ]
 
 
-def _read_pixels(file: str) -> np.ndarray:
-    """(rows, columns) of one file, rescaled to HU."""
-    try:
-        image = sitk.ReadImage(itk_name(file))
-    except RuntimeError as error:
-        raise InputError(f"'{Path(file).name}' is damaged; export the series again.") from error
-    return sitk.GetArrayFromImage(image).reshape(image.GetSize()[1::-1])
+def _report(survey: Survey, stack: Stack | None, spans: list[Span]) -> FolderReport:
+    if stack is None:
+        return FolderReport(tuple(survey.out[name] for name in survey.names))
+    used = Counter(stack.frames[number].file for number in {n for span in spans for n in span.members})
+    fates = {}
+    for number, frame in enumerate(stack.frames):
+        if not any(number in span.members for span in spans):
+            place = f"slice {number + 1}, {frame.position @ stack.normal:.4g} mm along the stack"
+            fates[frame.file] = FileEntry(frame.file, LONE, place, frame.series)
+    for other in survey.stacks:
+        for frame in other.frames:
+            if frame.is_localizer:
+                fate = LOCALIZER
+            else:
+                fate = OTHER_ACQUISITION if frame.series == stack.series else OTHER_SERIES
+            fates.setdefault(frame.file, FileEntry(frame.file, fate, describe(other), frame.series))
+    entries = []
+    for name in survey.names:
+        if name in used:
+            total = survey.frames[name]
+            part = f"{used[name]} of {total} frames" if used[name] < total else ""
+            entries.append(FileEntry(name, USED, part, stack.series))
+        else:
+            entries.append(survey.out.get(name) or fates[name])
+    return FolderReport(tuple(entries), stack.series)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import Volume
+from .report import FolderReport
 
 if TYPE_CHECKING:
     import pydicom
@@ -58,12 +59,14 @@ class Run:
     @property
     def padding(self) -> np.ndarray | None:
         """Where the voxels lie outside of the field of view: bool (slices, rows, columns), None for nowhere."""
-        return None
+        value = self.volume.padding
+        return None if value is None else self.volume.array == value
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What was read of a folder: runs from foot to head, and remarks for the user on what was left out and why."""
+    """What was read of a folder: runs from foot to head, remarks for the user, and what became of every file."""
 
     runs: tuple[Run, ...]
     remarks: tuple[str, ...]
+    report: FolderReport

@@ -19,7 +19,7 @@ VOXEL_HASH = "VoxelSHA256"
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 
-_FIELDS = ("SliceAxis", "SliceProvenance", "Units", "SliceThickness", "History", VOXEL_HASH)
+_FIELDS = ("SliceAxis", "SliceProvenance", "Units", "SliceThickness", "Padding", "History", VOXEL_HASH)
 
 
 def entries_of(volume: Volume) -> dict[str, str]:
@@ -29,6 +29,8 @@ def entries_of(volume: Volume) -> dict[str, str]:
         entries["Units"] = volume.units
     if volume.slice_thickness and math.isfinite(volume.slice_thickness):
         entries["SliceThickness"] = f"{volume.slice_thickness:g}"
+    if volume.padding is not None:
+        entries["Padding"] = f"{volume.padding:.17g}"
     if volume.history:
         entries["History"] = json.dumps(volume.history)
     return {**entries, **volume.header}
@@ -56,6 +58,7 @@ def attributes_from(entries: dict[str, str], remarks: list[str] | None = None) -
         "slice_axis": axis,
         "units": units,
         "slice_thickness": _thickness(thickness, remarks),
+        "padding": _padding(entries.get("Padding"), remarks),
         "history": _history(entries.get("History"), remarks),
         "header": {
             key: value for key, value in entries.items() if key not in _FIELDS and _KEY.fullmatch(key)
@@ -106,6 +109,19 @@ def _thickness(text: str | None, remarks: list[str]) -> float | None:
         return number
     remarks.append(
         f"The header gives a slice thickness of '{_short(text)}', which is no length in mm; it is passed over."
+    )
+    return None
+
+
+def _padding(text: str | None, remarks: list[str]) -> float | None:
+    try:
+        number = None if text is None else float(text)
+    except ValueError:
+        number = math.nan
+    if number is None or math.isfinite(number):
+        return number
+    remarks.append(
+        f"The header gives a padding value of '{_short(text)}', which is no number; it is passed over."
     )
     return None
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dicom import read_dicom_folder
+from ..dicom import read_series
+from ..dicom.assembling import Bridge
 from ..errors import InputError
 from ..volume import UNKNOWN, Volume
 from .entries import HEADER_PREFIX, VOXEL_HASH, attributes_from, letters_for, voxel_hash
@@ -17,19 +18,22 @@ from .nifti import read_nifti, read_nifti_entries
 from .nrrd import read_nrrd, read_nrrd_header
 
 
-def read_volumes(path: str | Path, series: str | None = None) -> tuple[list[Volume], list[str]]:
+def read_volumes(
+    path: str | Path, series: str | None = None, bridge: Bridge | None = None
+) -> tuple[list[Volume], list[str]]:
     """Read a file or a DICOM folder.
 
     Returns the volumes and remarks for the user. There is one volume, except for a DICOM series with irregular
-    slice positions: then one for each uniform run. `series` picks a SeriesInstanceUID of a folder. The voxels of what
-    is read cannot be written to.
+    slice positions: then one for each uniform run. series, bridge: which series of a folder, and what fills single
+    missing slices; see `dicom.read_series`. The voxels of what is read cannot be written to.
     Raises InputError where the path holds no usable scalar 3-D volume.
     """
     if not str(path) or not Path(path).exists():
         raise InputError(f"There is no file or folder '{path}'; check the path.")
     path = Path(path)
     if path.is_dir():
-        volumes, remarks = read_dicom_folder(path, series)
+        found = read_series(path, series, bridge)
+        volumes, remarks = [run.volume for run in found.runs], list(found.remarks)
     else:
         remarks = []
         volumes = [_read_file(path, remarks)]
@@ -38,9 +42,11 @@ def read_volumes(path: str | Path, series: str | None = None) -> tuple[list[Volu
     return volumes, remarks
 
 
-def read_volume(path: str | Path, series: str | None = None) -> tuple[Volume, list[str]]:
+def read_volume(
+    path: str | Path, series: str | None = None, bridge: Bridge | None = None
+) -> tuple[Volume, list[str]]:
     """As `read_volumes`, but of several uniform runs the one with the most slices."""
-    volumes, remarks = read_volumes(path, series)
+    volumes, remarks = read_volumes(path, series, bridge)
     volume = max(volumes, key=lambda v: v.slice_count)
     if len(volumes) > 1:
         remarks = [
