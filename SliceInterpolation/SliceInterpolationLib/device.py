@@ -44,7 +44,8 @@ def choose_device(requested: str = "auto", needs_torch: bool = True) -> tuple[st
     free = _free_memory(torch)
     if not free:
         if requested == "auto":
-            return "cpu", f"CPU with {torch.get_num_threads()} threads: {_why_no_gpu(torch)}"
+            threads = torch.get_num_threads()
+            return "cpu", f"CPU with {threads} thread{'s' * (threads != 1)}: {_why_no_gpu(torch)}"
         raise InputError(f"'{requested}' cannot be used: {_why_no_gpu(torch)}. Use --device cpu.")
     number = int(requested[5:]) if ":" in requested else max(free, key=free.get)
     if number not in free:

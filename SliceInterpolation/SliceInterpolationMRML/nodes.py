@@ -18,6 +18,8 @@ from SliceInterpolationLib.files import read_entries, read_file
 from SliceInterpolationLib.files.entries import attributes_from, entries_of, letters_for
 from SliceInterpolationLib.volume import Volume
 
+from .i18n import _
+
 PREFIX = "SliceInterpolation."
 ORIGINAL_ROLE = "SliceInterpolation.Original"
 """Node reference from a result to the scan that it was made of."""
@@ -168,17 +170,20 @@ def removeWithDisplay(node) -> None:
 
 def _voxels(node) -> np.ndarray:
     if node is None:
-        raise InputError("Choose a volume first.")
+        raise InputError(_("Choose a volume first."))
+    name = node.GetName()
     if not node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLTensorVolumeNode"):
-        raise InputError(f"'{node.GetName()}' is not a scalar volume; choose a CT or MR volume.")
+        raise InputError(_("'{name}' is not a scalar volume; choose a CT or MR volume.").format(name=name))
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        raise InputError(f"'{node.GetName()}' is a labelmap; choose the scan that it was drawn on.")
+        raise InputError(_("'{name}' is a labelmap; choose the scan that it was drawn on.").format(name=name))
     image = node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None:
-        raise InputError(f"'{node.GetName()}' holds no voxels; load it again.")
+        raise InputError(_("'{name}' holds no voxels; load it again.").format(name=name))
     if image.GetNumberOfScalarComponents() != 1:
         count = image.GetNumberOfScalarComponents()
-        raise InputError(f"'{node.GetName()}' holds {count} values a voxel; choose a scalar volume.")
+        raise InputError(
+            _("'{name}' holds {count} values a voxel; choose a scalar volume.").format(name=name, count=count)
+        )
     return slicer.util.arrayFromVolume(node)
 
 

@@ -35,9 +35,9 @@ class OutputMode(enum.Enum):
     def label(self) -> str:
         """Text in the panel."""
         return {
-            OutputMode.INTERPOLATED: _("interpolated, acquired slices kept exact"),
-            OutputMode.DENOISED: _("interpolated, acquired slices denoised"),
-            OutputMode.DENOISE_ONLY: _("denoised only, no new slices"),
+            OutputMode.INTERPOLATED: _("interpolated, exact"),
+            OutputMode.DENOISED: _("interpolated, denoised"),
+            OutputMode.DENOISE_ONLY: _("denoised only"),
         }[self]
 
 

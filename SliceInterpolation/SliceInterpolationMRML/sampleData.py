@@ -69,8 +69,8 @@ def showPhantom(volume: Volume, mask, truthMl: float, name: str = SAMPLE_NAME, s
     display.SetWindowLevel(80.0, 40.0)
     segmentationNode = None
     if mask.any():
-        segmentationNode = newSegmentation(f"{volumeNode.GetName()} hematoma", volumeNode)
-        addSegment(segmentationNode, "hematoma", mask, volumeNode, (0.85, 0.10, 0.10))
+        segmentationNode = newSegmentation(_("{name} hematoma").format(name=volumeNode.GetName()), volumeNode)
+        addSegment(segmentationNode, _("hematoma"), mask, volumeNode, (0.85, 0.10, 0.10))
         volumeNode.SetAttribute("HeadPhantom.HematomaMl", f"{truthMl:.2f}")
     if show:
         slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)

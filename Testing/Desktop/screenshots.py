@@ -1,6 +1,7 @@
 """Pictures of the panel in each of its states, made by running the real panel on the stand-ins: `make screenshots`.
 
-python Testing/Desktop/screenshots.py [FOLDER]; by default Resources/Screenshots.
+python Testing/Desktop/screenshots.py [FOLDER [WIDTH...]]; by default Resources/Screenshots at 430 px. Of several widths
+each has its pictures.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import slicer  # noqa: E402
 import standins  # noqa: E402
 
-WIDTH = 430
+WIDTH = 430  # px
 
 
 class Photographer:
     """A panel, and the folder that its pictures go to."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, widths: list[int]):
+        self.folder, self.widths = folder, widths
         folder.mkdir(parents=True, exist_ok=True)
         self.desktop = standins.newScene(views=True)
         self.panel = self.desktop.makeWidget()
@@ -47,15 +48,23 @@ class Photographer:
 
     def take(self, name: str) -> None:
         """Photograph the panel as high as it needs to be."""
+        for width in self.widths:
+            self._settle(width)
+            ending = f"-{width}" if len(self.widths) > 1 else ""
+            path = self.folder / f"panel-{name}{ending}.png"
+            self.panel.parent.grab().save(str(path))
+            print(path)
+
+    def _settle(self, width: int) -> None:
+        """Give the panel a width; how high its lines are is known only then."""
         parent = self.panel.parent
+        for _ in range(3):
+            for _ in range(5):
+                slicer.app.processEvents()
+            self.panel._updatePanel()
+            parent.resize(width, parent._q.layout().totalSizeHint().height())
         for _ in range(5):
             slicer.app.processEvents()
-        parent.resize(WIDTH, parent._q.layout().totalSizeHint().height())
-        for _ in range(5):
-            slicer.app.processEvents()
-        path = self.folder / f"panel-{name}.png"
-        parent.grab().save(str(path))
-        print(path)
 
     def views(self, name: str) -> None:
         """Photograph the slice views."""
@@ -75,14 +84,14 @@ class Photographer:
         self.panel.parent.close()
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, widths: list[int]) -> None:
     """Take all pictures."""
     standins.start()
     from SliceInterpolationMRML.parameters import Arrangement
     from SliceInterpolationMRML.run import dependencies
     from SliceInterpolationMRML.sampleData import loadPhantom
 
-    camera = Photographer(folder)
+    camera = Photographer(folder, widths)
     panel, ui = camera.panel, camera.panel.ui
     camera.open("interpolate", "compare", "trust")
     camera.take("empty")
@@ -146,4 +155,7 @@ def _chooseOutput(panel, mode: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "Resources" / "Screenshots")
+    main(
+        Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "Resources" / "Screenshots",
+        [int(width) for width in sys.argv[2:]] or [WIDTH],
+    )

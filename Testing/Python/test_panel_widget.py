@@ -450,6 +450,7 @@ def test_noise_maps_and_region(panel, desktop):
     finish(panel)
     assert panel.logic.job.state == "done", panel.logic.job.message
     assert "Noise SD" in panel.ui.noiseLabel.text
+    assert "Made: the maps 'HeadPhantom residual' and 'HeadPhantom noise SD'" in panel.ui.noiseLabel.text
     nodes = panel.logic.job.result["nodes"]
     residual = slicer.util.arrayFromVolume(nodes["residual"])
     assert residual.shape == slicer.util.arrayFromVolume(scan).shape
@@ -1029,3 +1030,12 @@ def test_no_line_of_a_label_is_cut(panel, width):
     _say(panel.ui.verdictLabel, "words that need several lines in a narrow panel " * 4)
     slicer.app.processEvents()
     assert cutLabels(panel) == []
+
+
+def test_the_panel_fits_into_330_pixels(panel):
+    scan, _ = loadTiny(panel)
+    scan.SetName("a name that is far too long for a narrow panel, as those of series are " * 2)
+    for name in ("interpolate", "compare", "trust", "noise", "measure", "setup", "advanced"):
+        getattr(panel.ui, f"{name}CollapsibleButton").collapsed = False
+    slicer.app.processEvents()
+    assert panel.parent._q.minimumSizeHint().width() <= 330

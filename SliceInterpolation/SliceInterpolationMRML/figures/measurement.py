@@ -134,7 +134,9 @@ def measurementJob(
 def describe(rows: list[dict[str, Any]]) -> str:
     """The volumes of rows of a measurement in words, a line each."""
     return "\n".join(
-        f"{row['segment']}, {row['grid']}: {row['volume_ml']:.2f} mL"
+        _("{segment}, {grid}: {volume:.2f} mL").format(
+            segment=row["segment"], grid=row["grid"], volume=row["volume_ml"]
+        )
         + (f" ({row['difference_percent']:+.1f}%)" if row["grid"] != "acquired" else "")
         for row in rows
     )
@@ -146,7 +148,7 @@ def showMeasurement(
     """A table node "table" and a bar chart "plot" of rows of a measurement; also a CSV file where asked for."""
     table = tableFromRows(
         rows,
-        f"{scanNode.GetName()} measurements",
+        _("{name} measurements").format(name=scanNode.GetName()),
         COLUMNS,
         tableNode=figure(scanNode, "measure", "table"),
         referenceNode=scanNode,
@@ -154,20 +156,20 @@ def showMeasurement(
     keepFindings(table, "", [describe(rows)])
     # Slicer writes no names below bars: a series a row, so that the legend names each.
     names = [f"{row['segment']}: {row['grid']}" for row in rows]
-    measures = {"voxels": "volume_ml", "closed surface": "surface_volume_ml", "ABC/2": "abc2_ml"}
+    measures = {_("voxels"): "volume_ml", _("closed surface"): "surface_volume_ml", "ABC/2": "abc2_ml"}
+    title, yTitle = _("{name} volumes").format(name=scanNode.GetName()), _("volume (mL)")
     bars = [
-        {"volume (mL)": words, **{name: row[column] for name, row in zip(names, rows)}}
+        {yTitle: words, **{name: row[column] for name, row in zip(names, rows)}}
         for words, column in measures.items()
     ]
     barTable = tableFromRows(
         bars,
-        f"{scanNode.GetName()} volumes",
+        title,
         tableNode=figure(scanNode, "measure", "volumes"),
         referenceNode=scanNode,
     )
     xTitle = _("{groups} (from left to right)").format(groups=", ".join(measures))
-    title = f"{scanNode.GetName()} volumes"
-    chart = plot(barTable, title, names, "volume (mL)", "mL", bars=True, xTitle=xTitle)
+    chart = plot(barTable, title, names, yTitle, "mL", bars=True, xTitle=xTitle)
     placeInFolderOf(chart, scanNode)
     if csvPath is not None:
         writeTable(table, csvPath)

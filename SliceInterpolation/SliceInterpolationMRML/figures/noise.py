@@ -170,23 +170,24 @@ def showNoise(
     and "alternationPlot".
     """
     name = scanNode.GetName()
-    residualNode = keptVolume(scanNode, "noise", "residual", residual, f"{name} residual")
+    residualNode = keptVolume(scanNode, "noise", "residual", residual, _("{name} residual").format(name=name))
     sds = [row["noise_acquired"] for row in rows if np.isfinite(row["noise_acquired"])]
     # Four SD of the noise, not the far larger differences at bone.
     limit = float(np.ceil(4 * np.median(sds))) if sds else None
     showDiverging(residualNode, limit, title=_("acquired minus\npredicted (HU)"))
-    noiseNode = keptVolume(scanNode, "noise", "noiseSd", noiseSd, f"{name} noise SD")
+    noiseNode = keptVolume(scanNode, "noise", "noiseSd", noiseSd, _("{name} noise SD").format(name=name))
     top = 3 * float(np.median(sds)) if sds else float(noiseSd.array.max())
     _showSd(noiseNode, top, _("noise SD (HU)"))
     # Slices are counted from 1 wherever people read them.
     counted = [{**row, "slice": int(row["slice"]) + 1} for row in rows]
     table = tableFromRows(
         counted,
-        f"{name} noise by slice",
+        _("{name} noise by slice").format(name=name),
         tableNode=figure(scanNode, "noise", "table"),
         referenceNode=scanNode,
     )
-    chart = plot(table, f"{name} noise SD", ("noise_acquired", "noise_predicted"), "slice", "noise SD (HU)")
+    title = _("{name} noise SD").format(name=name)
+    chart = plot(table, title, ("noise_acquired", "noise_predicted"), "slice", _("noise SD (HU)"))
     placeInFolderOf(chart, scanNode)
     alternation = showAlternation(scanNode, beforeAndAfter)
     made = {"residual": residualNode, "noiseSd": noiseNode, "table": table, "plot": chart, **alternation}
@@ -235,7 +236,7 @@ def showAlternation(scanNode, beforeAndAfter: list[dict[str, Any]]) -> dict[str,
     name = scanNode.GetName()
     table = tableFromRows(
         rows,
-        f"{name} noise before and after",
+        _("{name} noise before and after").format(name=name),
         tableNode=figure(scanNode, "noise", "alternationTable"),
         referenceNode=scanNode,
     )
@@ -244,7 +245,8 @@ def showAlternation(scanNode, beforeAndAfter: list[dict[str, Any]]) -> dict[str,
             table.SetAttribute(PREFIX + attribute, f"{alternation[which]:.4f}")
         else:
             table.RemoveAttribute(PREFIX + attribute)
-    chart = plot(table, f"{name} noise by position", parts, "position_mm", "noise SD (HU)")
+    title = _("{name} noise by position").format(name=name)
+    chart = plot(table, title, parts, "position_mm", _("noise SD (HU)"))
     placeInFolderOf(chart, scanNode)
     return {"alternationTable": table, "alternationPlot": chart}
 
@@ -266,7 +268,11 @@ def regionStatistics(volumeNodes, regionNode, segmentIds=None) -> list[dict[str,
         for name, mask in _regions(regionNode, volumeNode, segmentIds):
             values = volume.array[mask].astype(np.float64)
             if not values.size:
-                raise InputError(f"'{name}' holds no voxel of '{volumeNode.GetName()}'; move or enlarge it.")
+                raise InputError(
+                    _("'{name}' holds no voxel of '{volume}'; move or enlarge it.").format(
+                        name=name, volume=volumeNode.GetName()
+                    )
+                )
             rows.append(
                 {
                     "region": name,
@@ -285,7 +291,7 @@ def regionStatistics(volumeNodes, regionNode, segmentIds=None) -> list[dict[str,
 def showRegionStatistics(volumeNodes, regionNode, segmentIds=None, tableNode=None):
     """`regionStatistics` as a table node: `tableNode`, or the one that was made for the region before, or a new one."""
     rows = regionStatistics(volumeNodes, regionNode, segmentIds)
-    name = f"{regionNode.GetName()} statistics"
+    name = _("{region} statistics").format(region=regionNode.GetName())
     tableNode = tableNode or figure(regionNode, "region", "table")
     table = tableFromRows(rows, name, tableNode=tableNode, referenceNode=volumeNodes[0])
     keepFigures(regionNode, "region", {"table": table})
@@ -304,7 +310,7 @@ def _showSd(node, top: float, title: str) -> None:
 
 def _regions(regionNode, volumeNode, segmentIds):
     if regionNode is None:
-        raise InputError("Choose a segmentation or a markups ROI first.")
+        raise InputError(_("Choose a segmentation or a markups ROI first."))
     if regionNode.IsA("vtkMRMLSegmentationNode"):
         for segmentId in segmentIds or regionNode.GetSegmentation().GetSegmentIDs():
             yield segmentName(regionNode, segmentId), segmentMask(regionNode, segmentId, volumeNode)
@@ -312,7 +318,9 @@ def _regions(regionNode, volumeNode, segmentIds):
         yield regionNode.GetName(), _roiMask(regionNode, volumeNode)
     else:
         raise InputError(
-            f"'{regionNode.GetName()}' is no segmentation and no markups ROI; choose one of these."
+            _("'{name}' is no segmentation and no markups ROI; choose one of these.").format(
+                name=regionNode.GetName()
+            )
         )
 
 
@@ -348,7 +356,7 @@ def _ijkToWorld(volumeNode) -> np.ndarray:
         return own
     if not transformNode.IsTransformToWorldLinear():
         raise InputError(
-            "A markups ROI cannot be laid over a scan under a nonlinear transform; use a segment instead."
+            _("A markups ROI cannot be laid over a scan under a nonlinear transform; use a segment instead.")
         )
     transformNode.GetMatrixTransformToWorld(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix) @ own

@@ -8,6 +8,7 @@ import vtk
 
 from SliceInterpolationLib.errors import InputError
 
+from ..i18n import _
 from ..nodes import removeWithDisplay
 
 
@@ -18,7 +19,11 @@ def segmentMask(segmentationNode, segmentId: str, volumeNode) -> np.ndarray:
     Raises InputError where the segment does not exist or cannot be converted.
     """
     if segmentationNode.GetSegmentation().GetSegment(segmentId) is None:
-        raise InputError(f"'{segmentationNode.GetName()}' has no segment '{segmentId}'; choose another.")
+        raise InputError(
+            _("'{name}' has no segment '{segment}'; choose another.").format(
+                name=segmentationNode.GetName(), segment=segmentId
+            )
+        )
     scene = slicer.mrmlScene
     labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "SliceInterpolation mask")
     ids = vtk.vtkStringArray()
@@ -29,7 +34,11 @@ def segmentMask(segmentationNode, segmentId: str, volumeNode) -> np.ndarray:
         )
         if not exported or labelmap.GetImageData() is None:
             name = segmentName(segmentationNode, segmentId)
-            raise InputError(f"The segment '{name}' cannot be laid on the grid of the volume; is it empty?")
+            raise InputError(
+                _("The segment '{name}' cannot be laid on the grid of the volume; is it empty?").format(
+                    name=name
+                )
+            )
         mask = slicer.util.arrayFromVolume(labelmap) > 0
     finally:
         display = labelmap.GetDisplayNode()

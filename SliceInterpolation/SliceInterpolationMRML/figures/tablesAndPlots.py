@@ -4,47 +4,57 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import slicer
 import vtk
 
+from ..i18n import _
 from ..nodes import placeInFolderOf
 
 COLORS = ((0.84, 0.37, 0.0), (0.0, 0.45, 0.70), (0.0, 0.62, 0.45), (0.80, 0.47, 0.65), (0.35, 0.35, 0.35))
 """Told apart by color-blind eyes as well (Wong, Nature Methods 8, 2011)."""
 
-TITLES = {
-    "volume_ml": "voxels (mL)",
-    "surface_volume_ml": "closed surface (mL)",
-    "surface_area_mm2": "surface area (mm²)",
-    "mean_hu": "mean (HU)",
-    "sd_hu": "SD (HU)",
-    "abc2_ml": "ABC/2 (mL)",
-    "a_mm": "A (mm)",
-    "b_mm": "B (mm)",
-    "c_mm": "C (mm)",
-    "difference_ml": "difference (mL)",
-    "difference_percent": "difference (%)",
-    "psnr_brain": "PSNR, brain window (dB)",
-    "ssim_brain": "SSIM, brain window",
-    "mae_hu": "MAE (HU)",
-    "psnr_hu": "PSNR, full range (dB)",
-    "mae_intracranial": "MAE in the skull (HU)",
-    "edge": "edge error",
-    "noise_ratio": "noise ratio",
-    "lesion_hu": "largest blob (HU)",
-    "tissue_pixels": "tissue (pixels)",
-    "noise_acquired": "noise SD, acquired (HU)",
-    "noise_predicted": "noise SD, predicted (HU)",
-    "reduction": "reduction",
-    "residual_mean": "residual, mean (HU)",
-    "residual_sd": "residual, SD (HU)",
-    "largest_structure": "largest structure (HU)",
-    "position_mm": "position (mm)",
-}
-"""What people read above the columns; the names stay short for Python and CSV."""
+
+@lru_cache(maxsize=1)
+def _titles() -> dict[str, str]:
+    """What people read above the columns; the names stay short for Python and CSV."""
+    return {
+        "volume_ml": _("voxels (mL)"),
+        "surface_volume_ml": _("closed surface (mL)"),
+        "surface_area_mm2": _("surface area (mm²)"),
+        "mean_hu": _("mean (HU)"),
+        "sd_hu": _("SD (HU)"),
+        "abc2_ml": _("ABC/2 (mL)"),
+        "a_mm": _("A (mm)"),
+        "b_mm": _("B (mm)"),
+        "c_mm": _("C (mm)"),
+        "difference_ml": _("difference (mL)"),
+        "difference_percent": _("difference (%)"),
+        "psnr_brain": _("PSNR, brain window (dB)"),
+        "ssim_brain": _("SSIM, brain window"),
+        "mae_hu": _("MAE (HU)"),
+        "psnr_hu": _("PSNR, full range (dB)"),
+        "mae_intracranial": _("MAE in the skull (HU)"),
+        "edge": _("edge error"),
+        "noise_ratio": _("noise ratio"),
+        "lesion_hu": _("largest blob (HU)"),
+        "tissue_pixels": _("tissue (pixels)"),
+        "noise_acquired": _("noise SD, acquired (HU)"),
+        "noise_predicted": _("noise SD, predicted (HU)"),
+        "reduction": _("reduction"),
+        "residual_mean": _("residual, mean (HU)"),
+        "residual_sd": _("residual, SD (HU)"),
+        "largest_structure": _("largest structure (HU)"),
+        "position_mm": _("position (mm)"),
+    }
+
+
+def columnTitle(name: str) -> str:
+    """What people read instead of the name of a column; the name itself where it has no title."""
+    return _titles().get(name, name)
 
 
 def tableFromRows(
@@ -66,7 +76,7 @@ def tableFromRows(
     tableNode.SetUseColumnTitleAsColumnHeader(True)
     for column in columns:
         tableNode.AddColumn(_column(column, [row.get(column) for row in rows]))
-        tableNode.SetColumnTitle(column, TITLES.get(column, column))
+        tableNode.SetColumnTitle(column, columnTitle(column))
     tableNode.GetTable().Modified()
     tableNode.EndModify(wasModifying)
     return tableNode
@@ -107,17 +117,17 @@ def plot(
     """
     scene = slicer.mrmlScene
     chart = _chartOf(tableNode, title) or scene.AddNewNodeByClass(
-        "vtkMRMLPlotChartNode", scene.GenerateUniqueName(f"{title} (plot)")
+        "vtkMRMLPlotChartNode", scene.GenerateUniqueName(_("{title} (plot)").format(title=title))
     )
     for number in reversed(range(chart.GetNumberOfPlotSeriesNodes())):
         scene.RemoveNode(chart.GetNthPlotSeriesNode(number))
     chart.RemoveAllPlotSeriesNodeIDs()
     chart.SetTitle(title)
-    chart.SetXAxisTitle(xTitle or ("" if bars else TITLES.get(xColumn, xColumn)))
+    chart.SetXAxisTitle(xTitle or ("" if bars else columnTitle(xColumn)))
     chart.SetYAxisTitle(yTitle)
     chart.SetNodeReferenceID(_TABLE_ROLE, tableNode.GetID())
     for number, column in enumerate(yColumns):
-        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", TITLES.get(column, column))
+        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", columnTitle(column))
         series.SetAndObserveTableNodeID(tableNode.GetID())
         series.SetYColumnName(column)
         if bars:

@@ -8,38 +8,43 @@ from typing import Any
 
 from SliceInterpolationLib.errors import InputError
 
+from ..i18n import _
 from ..nodes import PREFIX, placeInFolderOf
 from .kept import figure as keptFigure
 from .kept import keepFigures
 from .tablesAndPlots import plot, tableFromRows
 
-FIGURES = {
-    "psnr_brain": "PSNR in the brain window (dB)",
-    "ssim_brain": "SSIM in the brain window",
-    "mae_hu": "mean absolute error (HU)",
-    "mae_intracranial": "mean absolute error inside the skull (HU)",
-    "noise_ratio": "noise, predicted over acquired",
-    "lesion_hu": "largest difference of a 3 mm blob (HU)",
-}
-"""Figures of the report that can be plotted, with the title of the axis."""
+
+def figureTitles() -> dict[str, str]:
+    """Figures of the report that can be plotted, with the title of the axis."""
+    return {
+        "psnr_brain": _("PSNR in the brain window (dB)"),
+        "ssim_brain": _("SSIM in the brain window"),
+        "mae_hu": _("mean absolute error (HU)"),
+        "mae_intracranial": _("mean absolute error inside the skull (HU)"),
+        "noise_ratio": _("noise, predicted over acquired"),
+        "lesion_hu": _("largest difference of a 3 mm blob (HU)"),
+    }
 
 
 def showTrust(scanNode, report: dict[str, Any] | str | Path, figure: str = "psnr_brain") -> dict[str, Any]:
     """Show a trust report of a scan: what `SliceInterpolationLib.reports.trust` returns `as_dict`, or its JSON file.
 
-    figure: one of `FIGURES`, for table "bySlice" and the plot "plot": a row for each withheld slice, a column for
+    figure: one of `figureTitles`, for table "bySlice" and the plot "plot": a row for each withheld slice, a column for
     each method. "means" is a table of the mean figures of each method. The verdict is an attribute of both tables
     ("SliceInterpolation.Verdict"). Raises InputError for something that is no trust report.
     """
     report = loadReport(report)
-    if figure not in FIGURES:
-        raise ValueError(f"{figure} is none of {tuple(FIGURES)}")
+    titles = figureTitles()
+    if figure not in titles:
+        raise ValueError(f"{figure} is none of {tuple(titles)}")
     name = scanNode.GetName()
+    title = _("{name} trust check").format(name=name)
     methods = list(report["means"])
     means = [{"method": method, **report["means"][method]} for method in methods]
     meansTable = tableFromRows(
         means,
-        f"{name} trust check",
+        title,
         tableNode=keptFigure(scanNode, "trust", "means"),
         referenceNode=scanNode,
     )
@@ -51,11 +56,11 @@ def showTrust(scanNode, report: dict[str, Any] | str | Path, figure: str = "psnr
     rows = [bySlice[number] for number in sorted(bySlice)]
     table = tableFromRows(
         rows,
-        f"{name} trust check by slice",
+        _("{name} trust check by slice").format(name=name),
         tableNode=keptFigure(scanNode, "trust", "bySlice"),
         referenceNode=scanNode,
     )
-    chart = plot(table, f"{name} trust check", methods, "slice", FIGURES[figure])
+    chart = plot(table, title, methods, "slice", titles[figure])
     placeInFolderOf(chart, scanNode)
     for node in (meansTable, table):
         node.SetAttribute(PREFIX + "Verdict", report["verdict"])
@@ -70,11 +75,17 @@ def loadReport(report: dict[str, Any] | str | Path) -> dict[str, Any]:
             report = json.loads(Path(report).read_text())
         except (OSError, ValueError) as error:
             raise InputError(
-                f"'{report}' is not a readable trust report; run the trust check again."
+                _("'{report}' is not a readable trust report; run the trust check again.").format(
+                    report=report
+                )
             ) from error
     missing = {"method", "gap_mm", "rows", "means", "trusted", "verdict"} - set(report)
     if missing:
-        raise InputError(f"The trust report lacks {', '.join(sorted(missing))}; run the trust check again.")
+        raise InputError(
+            _("The trust report lacks {missing}; run the trust check again.").format(
+                missing=", ".join(sorted(missing))
+            )
+        )
     return report
 
 
@@ -93,7 +104,9 @@ def warnings(report: dict[str, Any] | str | Path) -> list[str]:
         low, high = model.gap_mm
         if model.name == report["method"] and not low <= gap <= high:
             found.append(
-                f"Slices {gap:.3g} mm apart lie outside of the range {low:g} to {high:g} mm that "
-                f"{model.name} was trained for; compare with flow and cubic."
+                _(
+                    "Slices {gap:.3g} mm apart lie outside of the range {low:g} to {high:g} mm that {model} was "
+                    "trained for; compare with flow and cubic."
+                ).format(gap=gap, low=low, high=high, model=model.name)
             )
     return found

@@ -456,7 +456,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if job.kind == "trust":
             _say(self.ui.verdictLabel, state.aboutScan(job.inputName, method, job.result["said"]))
         elif job.kind == "noise":
-            _say(self.ui.noiseLabel, state.aboutScan(job.inputName, method, [job.result["summary"]]))
+            _say(self.ui.noiseLabel, state.aboutScan(job.inputName, method, job.result["said"]))
         elif job.kind == "measure":
             _say(self.ui.measureLabel, state.aboutScan(job.inputName, "", [job.result["summary"]]))
             self.ui.renewedCheckBox.checked = False

@@ -126,7 +126,7 @@ class Job:
 
     def cancel(self) -> None:
         """End the process and all that it has started; the scene stays as it is."""
-        self._run.cancel(_("Cancelled; nothing was changed."))
+        self._run.cancel()
 
     def raiseError(self) -> None:
         """Raise RunError unless the job is done; InputError where the input was refused."""
@@ -229,7 +229,7 @@ def trustJob(inputNode, request: Request, **callbacks) -> Job:
 
 
 def noiseJob(inputNode, request: Request, resultNode=None, **callbacks) -> Job:
-    """A job whose result is a dict with the "nodes" of the noise display and the text "summary".
+    """A job whose result is a dict with the "nodes" of the noise display, the text "summary", and what is "said" of it.
 
     resultNode: the input interpolated, whose noise is shown beside. Of the request counts what `cli.PREDICTION_OPTIONS`
     names.
@@ -242,8 +242,11 @@ def noiseJob(inputNode, request: Request, resultNode=None, **callbacks) -> Job:
         nodes = showNoiseFolder(job.inputNode, folder / "noise")
         summary = outcome.remarks[-1] if outcome.remarks else ""
         report = (folder / "noise" / "noise.json").read_text(encoding="utf-8")
-        keepFindings(nodes["table"], request.method, [summary], report)
-        return {"nodes": nodes, "summary": summary}
+        made = _("Made: the maps '{residual}' and '{noiseSd}', with tables and plots.").format(
+            residual=nodes["residual"].GetName(), noiseSd=nodes["noiseSd"].GetName()
+        )
+        keepFindings(nodes["table"], request.method, [summary, made], report)
+        return {"nodes": nodes, "summary": summary, "said": [summary, made]}
 
     arguments = [
         "noise",

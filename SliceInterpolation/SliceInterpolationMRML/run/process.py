@@ -23,6 +23,8 @@ from typing import Any, Callable
 
 from SliceInterpolationLib.parent import FOLDER, FOLDER_PREFIX, PARENT, claim, sweep
 
+from ..i18n import _
+
 DONE, REFUSED, FAILED, CANCELLED = "done", "refused", "failed", "cancelled"
 POLL_MS = 50
 _MODULE_FOLDER = Path(__file__).resolve().parents[2]
@@ -98,7 +100,9 @@ class Run:
                 )
         except OSError as error:
             self._clean()
-            raise RunError(f"Python cannot be started ({error}); reinstall the application.") from error
+            raise RunError(
+                _("Python cannot be started ({error}); reinstall the application.").format(error=error)
+            ) from error
         self._output = open(self.folder / "stdout.txt", "rb")  # noqa: SIM115 (closed in _clean)
 
     @property
@@ -132,13 +136,16 @@ class Run:
             time.sleep(0.02)
         return self.outcome
 
-    def cancel(self, message: str = "Cancelled; nothing was changed.") -> None:
-        """End the process with everything that it has started, and remove the folder; harmless when it is over."""
+    def cancel(self, message: str = "") -> None:
+        """End the process with everything that it has started, and remove the folder; harmless when it is over.
+
+        message: told as the outcome, by default that nothing was changed.
+        """
         if self.outcome is not None:
             return
         if self._process is not None and self._process.poll() is None:
             endTree(self._process)
-        self._finish(Outcome(CANCELLED, message))
+        self._finish(Outcome(CANCELLED, message or _("Cancelled; nothing was changed.")))
 
     def _read(self) -> None:
         *lines, self._partial = (self._partial + self._output.read()).split(b"\n")
@@ -169,13 +176,14 @@ class Run:
             if line.get("stage") == "error" and line.get("message"):
                 return line["message"]
         if code < 0 or code == 137:
-            return (
-                f"The process was ended from outside (signal {-code if code < 0 else 9}), most often for want of "
-                "memory: close other programs, crop the volume, or choose the method linear or cubic."
-            )
+            return _(
+                "The process was ended from outside (signal {number}), most often for want of memory: close other "
+                "programs, crop the volume, or choose the method linear or cubic."
+            ).format(number=-code if code < 0 else 9)
         said = (self.folder / "stderr.txt").read_text(encoding="utf-8", errors="replace").strip()
-        last = said.splitlines()[-1] if said else "it said nothing"
-        return f"The process failed (exit code {code}): {last} Details are in the error log."
+        return _("The process failed (exit code {code}): {last} Details are in the error log.").format(
+            code=code, last=said.splitlines()[-1] if said else _("it said nothing.")
+        )
 
     def _finish(self, outcome: Outcome) -> None:
         outcome.seconds = time.monotonic() - self._started

@@ -238,6 +238,13 @@ class UiLoader:
                 if connection.findtext("slot") == "setMRMLScene(vtkMRMLScene*)":
                     receivers.append(connection.findtext("receiver"))
             tree.remove(connections)
+        policies = {}
+        for element in tree.iterfind(".//widget[@class='qMRMLNodeComboBox']"):
+            policy = element.find("property[@name='sizeAdjustPolicy']")
+            if policy is not None:  # the loader does not know the enumerations of widgets made in Python
+                element.remove(policy)
+                name = policy.findtext("enum").rpartition(":")[2]
+                policies[element.get("name")] = getattr(QtWidgets.QComboBox.SizeAdjustPolicy, name)
         buffer = QtCore.QBuffer()
         buffer.setData(ElementTree.tostring(tree))
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
@@ -252,6 +259,8 @@ class UiLoader:
             if child is None:
                 raise RuntimeError(f"the .ui file connects to '{receiver}', which it does not contain")
             widget.sceneReceivers.append(child)
+        for name, policy in policies.items():
+            widget.findChild(QtWidgets.QWidget, name).setSizeAdjustPolicy(policy)
         for child in widget.findChildren(QtWidgets.QWidget):
             wrapToolTip(child)
         return wrap(widget)

@@ -172,6 +172,10 @@ class qMRMLNodeComboBox(QWidget):
         self._showChildren = show
         self._refresh()
 
+    def setSizeAdjustPolicy(self, policy) -> None:
+        """How wide the box is: as wide as its longest name, or no wider than it must be."""
+        self._box.setSizeAdjustPolicy(policy)
+
     nodeTypes = Property("QStringList", lambda self: self._types, _setTypes)
     noneEnabled = Property(bool, lambda self: self._noneEnabled, _setNoneEnabled)
     noneDisplay = Property(str, lambda self: self._noneDisplay, _setNoneDisplay)
