@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+import pydicom
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 ROW, COLUMN = np.array([1.0, 0, 0]), np.array([0, 1.0, 0])
 
@@ -40,3 +41,56 @@ def write_series(folder, positions, series="1.2.3.4", **options):
     for number, position in enumerate(positions):
         write_slice(folder, f"{(number * 7) % 97:03d}-{series}.dcm", position, series, **options)
     return folder
+
+
+def write_enhanced(
+    path, positions, series, orientation=(ROW, COLUMN), size=24, frame=lambda number: {}, **changes
+):
+    """An enhanced CT: one file, a frame a position. frame: attributes of frame `number`, over those that all share."""
+    write_slice(path.parent, path.name, positions[0], series, orientation, size)
+    ds = pydicom.dcmread(path)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    for keyword in (
+        "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope",
+        "RescaleIntercept",
+    ):  # fmt: skip
+        delattr(ds, keyword)
+    ds.NumberOfFrames = len(positions)
+    shared = Dataset()
+    shared.PixelMeasuresSequence = [item(PixelSpacing=[0.5, 0.4], SliceThickness=4.0)]
+    shared.PlaneOrientationSequence = [
+        item(ImageOrientationPatient=[float(x) for x in np.concatenate(orientation)])
+    ]
+    ds.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for number, position in enumerate(positions):
+        own = {
+            "RescaleSlope": 1,
+            "RescaleIntercept": -1024,
+            "RescaleType": "HU",
+            "kind": "ORIGINAL",
+            **frame(number),
+        }
+        groups = Dataset()
+        groups.PlanePositionSequence = [item(ImagePositionPatient=[float(x) for x in position])]
+        groups.CTImageFrameTypeSequence = [item(FrameType=[own.pop("kind"), "PRIMARY", "VOLUME", "NONE"])]
+        groups.FrameContentSequence = [
+            item(TemporalPositionIndex=own.pop("time", 1), InStackPositionNumber=number + 1)
+        ]
+        groups.PixelValueTransformationSequence = [item(**own)]
+        frames.append(groups)
+    ds.PerFrameFunctionalGroupsSequence = frames
+    values = np.full((len(positions), size, size), 24, np.uint16)
+    values[:, 4:-4, 4:-4] = 1060 + np.arange(len(positions))[:, None, None]
+    ds.PixelData = values.tobytes()
+    for key, value in changes.items():
+        setattr(ds, key, value)
+    ds.save_as(path, enforce_file_format=True)
+
+
+def item(**attributes):
+    """A dataset of these attributes, for a sequence."""
+    ds = Dataset()
+    for key, value in attributes.items():
+        setattr(ds, key, value)
+    return ds
