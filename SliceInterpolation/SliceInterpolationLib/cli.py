@@ -9,9 +9,10 @@ import argparse
 import itertools
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
@@ -22,8 +23,10 @@ from .progress import MODES, Reporter
 from .request import Request
 
 if TYPE_CHECKING:
+    from .dicom import Run
     from .dicom.assembling import Bridge
     from .files import Outputs
+    from .interpolation import Result
     from .volume import Volume
 
 PREDICTION_OPTIONS = ("method", "axis", "device", "units")
@@ -88,10 +91,24 @@ def _parser() -> argparse.ArgumentParser:
     command = add("interpolate", _interpolate, "put new slices between the acquired ones")
     add_input(command)
     add_bridge(command)
-    command.add_argument("output", metavar="OUTPUT", help=".nrrd, .nii.gz, .nii or .mha")
+    command.add_argument(
+        "output", metavar="OUTPUT", help=".nrrd, .nii.gz, .nii or .mha; a new or empty folder for DICOM"
+    )
     Request.add_arguments(command)
-    command.add_argument("--uncertainty", metavar="FILE", help="also write the predicted error SD")
-    command.add_argument("--compress", action="store_true", help="write compressed (slower)")
+    command.add_argument(
+        "--output-format",
+        choices=("file", "dicom"),
+        help="dicom: a new series in the folder OUTPUT, of a DICOM folder (default where OUTPUT is a folder)",
+    )
+    command.add_argument(
+        "--burn-in",
+        action="store_true",
+        help="DICOM: write SYNTHESIZED or DENOISED into the pixels of made slices",
+    )
+    command.add_argument(
+        "--uncertainty", metavar="FILE", help="also write the predicted error SD (.dcm: a Parametric Map)"
+    )
+    command.add_argument("--compress", action="store_true", help="write files compressed (slower)")
 
     command = add("compare", _compare, "write a side-by-side MPR picture of a scan and its result")
     command.add_argument("input", metavar="ORIGINAL")
@@ -105,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output-dir", required=True, metavar="DIR")
     command.add_argument(
         "--result", metavar="FILE", help="INPUT interpolated: its noise beside that of INPUT"
+    )
+    command.add_argument(
+        "--dicom-dir", metavar="DIR", help="of a DICOM folder: also write the maps as DICOM Parametric Maps"
     )
     Request.add_arguments(command, PREDICTION_OPTIONS)
 
@@ -139,6 +159,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--edited-dir", metavar="DIR", help="take these from an earlier --masks-dir, corrected by hand"
+    )
+    command.add_argument(
+        "--dicom-dir",
+        metavar="DIR",
+        help="of a DICOM folder: also write segments (SEG) and figures (SR, TID 1500) as DICOM",
     )
     command.add_argument("--margin", type=_number, default=3.0, metavar="MM", help="around the segment")
     command.add_argument(
@@ -212,29 +237,24 @@ _number.__name__ = "number"  # what argparse calls it where it is none
 
 def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
     from .files import check_writable, read_volumes
-    from .interpolation import interpolate
 
     request = Request.from_options(options)
+    if options.output_format == "dicom" or (options.output_format is None and os.path.isdir(options.output)):
+        _interpolate_dicom(options, request, reporter)
+        return
+    if options.burn_in:
+        raise InputError("--burn-in is for DICOM; give --output-format dicom and a folder as OUTPUT.")
     with _outputs(options.input) as outputs:
         outputs.check_volume(options.output, options.uncertainty)
         volumes, remarks = read_volumes(options.input, options.series, _bridge(options, request))
-        runs = [f"-run{number}" if len(volumes) > 1 else "" for number in range(1, len(volumes) + 1)]
+        runs = _run_names(len(volumes))
         targets = [
             [_numbered(path, run) for path in (options.output, options.uncertainty) if path] for run in runs
         ]
         outputs.check_volume(*itertools.chain(*targets))
         for path in itertools.chain(*targets):
             check_writable(path, volumes[0])
-        results = []
-        for volume in volumes:
-            for remark in remarks:
-                reporter.message(remark)
-            remarks = []
-            result = interpolate(volume, request, uncertainty=bool(options.uncertainty), progress=reporter)
-            for remark in [f"Device: {result.device}", *result.remarks]:
-                reporter.message(remark)
-            reporter.message(_summary(volume, result.volume))
-            results.append(result)
+        results = _interpolated(volumes, remarks, request, bool(options.uncertainty), reporter)
         for result, paths in zip(results, targets):
             for made, path in zip((result.volume, result.uncertainty), paths):
                 outputs.volume(made, path, options.compress)
@@ -246,6 +266,60 @@ def _bridge(options: argparse.Namespace, request: Request) -> Bridge | None:
     from .interpolation import between
 
     return partial(between, request=request) if options.bridge else None
+
+
+def _interpolate_dicom(options: argparse.Namespace, request: Request, reporter: Reporter) -> None:
+    from .dicom import check_series, write_map, write_series
+    from .files import read_runs
+
+    with _outputs(options.input) as outputs:
+        outputs.check_new_folder(options.output)
+        is_map = bool(options.uncertainty) and options.uncertainty.lower().endswith(".dcm")
+        (outputs.check if is_map else outputs.check_volume)(options.uncertainty)
+        runs, remarks = read_runs(options.input, options.series, _bridge(options, request))
+        for run in runs:
+            check_series(run.volume if request.axis == "auto" else run.volume.along(request.axis), run)
+        names = _run_names(len(runs))
+        volumes = [run.volume for run in runs]
+        results = _interpolated(volumes, remarks, request, bool(options.uncertainty), reporter)
+        with outputs.new_folder(options.output) as folder:
+            for result, run, name in zip(results, runs, names):
+                place = folder / name[1:]
+                place.mkdir(mode=0o700, exist_ok=True)
+                write_series(result.volume, run, place, burn_in=options.burn_in, progress=reporter)
+            if is_map:
+                for result, name in zip(results, names):
+                    series = read_runs(folder / name[1:])[0][0]
+                    with outputs.file(_numbered(options.uncertainty, name, ".dcm")) as aside:
+                        write_map(result.uncertainty, series, "error", aside)
+        if options.uncertainty and not is_map:
+            for result, name in zip(results, names):
+                outputs.volume(result.uncertainty, _numbered(options.uncertainty, name), options.compress)
+    reporter.result(outputs.paths, provenance=[result.volume.provenance for result in results])
+
+
+def _run_names(count: int) -> list[str]:
+    """What the outputs of each uniform run are called beside their common name."""
+    return [f"-run{number}" if count > 1 else "" for number in range(1, count + 1)]
+
+
+def _interpolated(
+    volumes: list[Volume], remarks: list[str], request: Request, uncertainty: bool, reporter: Reporter
+) -> list[Result]:
+    """Interpolate the uniform runs of a scan, and say what there is to say."""
+    from .interpolation import interpolate
+
+    results = []
+    for volume in volumes:
+        for remark in remarks:
+            reporter.message(remark)
+        remarks = []
+        result = interpolate(volume, request, uncertainty=uncertainty, progress=reporter)
+        for remark in [f"Device: {result.device}", *result.remarks]:
+            reporter.message(remark)
+        reporter.message(_summary(volume, result.volume))
+        results.append(result)
+    return results
 
 
 def _outputs(*inputs: str | Path | None) -> Outputs:
@@ -263,10 +337,10 @@ def _summary(volume: Volume, made: Volume) -> str:
     )
 
 
-def _numbered(path: str, run: str) -> str:
+def _numbered(path: str, run: str, suffix: str = "") -> str:
     from .files import check_writable
 
-    suffix = check_writable(path)
+    suffix = suffix or check_writable(path)
     return path[: -len(suffix)] + run + path[-len(suffix) :]
 
 
@@ -297,12 +371,18 @@ def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
 
 def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
     from .files import read_volume
+    from .interpolation import method_record
     from .reports.noise import NOISE_FILES, analyze_noise, noise_before_and_after, write_noise_report
 
     request = Request.from_options(options)
     with _outputs(options.input, options.result) as outputs:
         folder = outputs.check_folder(options.output_dir, NOISE_FILES)
-        volume, remarks = read_volume(options.input, options.series)
+        run = None
+        if options.dicom_dir:
+            run, remarks = _run_to_write_beside(options, outputs)
+            volume = run.volume
+        else:
+            volume, remarks = read_volume(options.input, options.series)
         result, more = read_volume(options.result) if options.result else (None, [])
         if result is not None:
             result.refinement_of(volume)
@@ -311,7 +391,25 @@ def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
             reporter.message(remark)
         along = noise_before_and_after(volume, result)
         text = write_noise_report(volume, report, folder, outputs, along)
+        if run is not None:
+            from .dicom import write_map
+
+            with outputs.new_folder(options.dicom_dir) as place:
+                made_by = method_record(request.method)
+                write_map(report.residual, run, "residual", place / "residual.dcm", made_by)
+                write_map(report.noise_sd, run, "noise-sd", place / "noise-sd.dcm", made_by)
     reporter.result(outputs.paths, answer=text, blobs=report.blobs)
+
+
+def _run_to_write_beside(options: argparse.Namespace, outputs: Outputs) -> tuple[Run, list[str]]:
+    """The DICOM series that a command reads, where it shall write further objects into the study."""
+    from .dicom import need_highdicom
+    from .files import read_run
+
+    outputs.check_new_folder(options.dicom_dir)
+    need_highdicom()
+    bridge = _bridge(options, Request()) if "bridge" in options else None
+    return read_run(options.input, options.series, bridge)
 
 
 def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -334,7 +432,7 @@ def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
 
 def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
     from .checks import check_volume
-    from .files import read_volume
+    from .files import read_run, read_volume
     from .interpolation import with_units
     from .reports.measure import COLUMNS, check_hu_range, measure, measure_table, read_segmentation
     from .reports.tables import write_csv
@@ -352,18 +450,32 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
     with _outputs(*sources) as outputs:
         outputs.check(options.output)
         folder = outputs.check_folder(options.masks_dir) if options.masks_dir else None
-        volume, remarks = read_volume(options.input, options.series, _bridge(options, Request()))
+        scan_run = result_run = None
+        if options.dicom_dir:
+            scan_run, remarks = _run_to_write_beside(options, outputs)
+            volume = scan_run.volume
+        else:
+            volume, remarks = read_volume(options.input, options.series, _bridge(options, Request()))
         check_volume(volume)
         volume = with_units(volume, request, remarks)
         if volume.units != "HU":
             remarks.append("No HU scale: what is called HU holds the values of the scan.")
-        result, more = read_volume(options.result) if options.result else (None, [])
+        if options.dicom_dir and options.result and Path(options.result).is_dir():
+            result_run, more = read_run(options.result)
+            result = result_run.volume
+        else:
+            result, more = read_volume(options.result) if options.result else (None, [])
+        if options.dicom_dir and result is not None and result_run is None:
+            more.append(
+                "The result is no DICOM series: of the figures, those on its grid are left out of DICOM."
+            )
         quiet, others = read_volume(options.denoised) if options.denoised else (None, [])
         for remark in [*remarks, *more, *others]:
             reporter.message(remark)
         if folder:
             outputs.folder(folder)
         rows: list[dict[str, Any]] = []
+        found = []
         count = len(options.segmentation)
         reporter("measure", 0, count)
         for number, path in enumerate(options.segmentation, start=1):
@@ -378,7 +490,14 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
             if folder:
                 outputs.volume(measured.carried, folder / f"carried-{number}.nrrd")
                 outputs.volume(measured.renewed, folder / f"renewed-{number}.nrrd")
+            if options.dicom_dir:
+                found.append((labels, measured))
             reporter("measure", number, count)
+        if options.dicom_dir:
+            from .dicom import write_measured
+
+            with outputs.new_folder(options.dicom_dir) as place:
+                write_measured(place, replace(scan_run, volume=volume), found, result_run)
         if options.output:
             with outputs.file(options.output) as table:
                 write_csv(table, rows, (*COLUMNS, "labelmap") if count > 1 else COLUMNS)

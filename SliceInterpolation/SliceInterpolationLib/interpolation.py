@@ -172,9 +172,16 @@ def run_record(
     """What a run was, for the history of its result: the request with what followed from it, as plain values."""
     record = {**request.as_dict(), "factor": factor, "axis": volume.slice_axis, "units": volume.units}
     record["device"] = device
-    if model is not None:
-        record.update(method=model.name, model_sha256=model_hash(model))
-    return {**record, "slices": volume.slice_count, "version": __version__}
+    return {**record, **_method_entries(model), "slices": volume.slice_count, "version": __version__}
+
+
+def method_record(method: str) -> dict[str, Any]:
+    """What predicted, for the header of a map: the method by its name, and the hash of its weights."""
+    return {"method": method, **_method_entries(model_of(method)), "version": __version__}
+
+
+def _method_entries(model: Model | None) -> dict[str, Any]:
+    return {} if model is None else {"method": model.name, "model_sha256": model_hash(model)}
 
 
 def _interleave(

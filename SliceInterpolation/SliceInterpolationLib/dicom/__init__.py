@@ -1,6 +1,21 @@
-"""DICOM series as volumes."""
+"""DICOM series as volumes, and results as DICOM beside them."""
 
+from .maps import write_map
+from .measured import write_measured
+from .objects import need_highdicom
 from .reading import folder_info, read_series
 from .series import Found, Run, SourceSlice
+from .writing import check_series, write_series
 
-__all__ = ["Found", "Run", "SourceSlice", "folder_info", "read_series"]
+__all__ = [
+    "Found",
+    "Run",
+    "SourceSlice",
+    "check_series",
+    "folder_info",
+    "need_highdicom",
+    "read_series",
+    "write_map",
+    "write_measured",
+    "write_series",
+]

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
-from ..volume import ACQUIRED, AIR_LIMIT_HU, SYNTHESIZED, UNKNOWN, Volume
+from ..volume import ACQUIRED, AIR_LIMIT_HU, SYNTHESIZED, Volume
 from .frames import Frame
 from .geometry import Span
+from .marks import Mark, letters_of
 from .pixels import stored_pixels
 from .report import DAMAGED, Unusable
 from .series import Run
@@ -106,6 +107,7 @@ def read_run(
         ) from None
     outside = _Padding.of(members, units)
     failed = []
+    marks: list[Mark | None] = []
     for place, frame in zip(span.places, members):
         try:
             stored = stored_pixels(frame)
@@ -115,13 +117,23 @@ def read_run(
         except MemoryError:
             failed.append((frame, Unusable(DAMAGED, "its image does not fit into memory")))
             continue
+        marks.append(frame.mark if frame.mark is not None and frame.mark.is_of(stored) else None)
         values = _rescaled(stored, frame.slope, frame.intercept, whole)
         voxels.store(place, outside.unified(stored, values, frame))
+    made, history = letters_of(marks)
+    letters = "".join(ACQUIRED if frame.is_original else letter for frame, letter in zip(members, made))
     volume = _volume(voxels.array, members, span, units, outside.value)
+    volume = replace(volume, provenance=_with_missing(letters, span), history=history)
     if span.missing and not failed:
         _bridge(volume, span, bridge)
     sources = dict(zip(span.places, (frame.source for frame in members)))
     return Run(volume, tuple(sources.get(place) for place in range(span.count))), failed
+
+
+def _with_missing(letters: str, span: Span) -> str:
+    """The provenance of a grid, of which `letters` are those of the slices that are there."""
+    there = dict(zip(span.places, letters))
+    return "".join(there.get(place, SYNTHESIZED) for place in range(span.count))
 
 
 def _rescaled(stored: np.ndarray, slope: float, intercept: float, whole: bool) -> np.ndarray:
@@ -176,7 +188,6 @@ def _volume(
     row, column = np.mean([frame.pixel_spacing for frame in frames], axis=0)
     if all(frame.pixel_spacing == frames[0].pixel_spacing for frame in frames):
         row, column = frames[0].pixel_spacing
-    letters = dict(zip(span.places, (ACQUIRED if frame.is_original else UNKNOWN for frame in frames)))
     thicknesses = {frame.thickness for frame in frames}
     return Volume(
         array,
@@ -184,7 +195,6 @@ def _volume(
         origin=tuple(span.origin),
         direction=np.column_stack((*frames[0].rows_columns, span.step / distance)),
         slice_axis="k",
-        provenance="".join(letters.get(place, SYNTHESIZED) for place in range(span.count)),
         units=units,
         slice_thickness=thicknesses.pop() if len(thicknesses) == 1 else None,
         padding=padding,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .files import ImageFile
+from .marks import Mark, read_mark
 from .report import DAMAGED, NO_PLACE, UNREADABLE, UNSUITABLE, Unusable
 from .series import SourceSlice
 from .values import Header
@@ -67,7 +68,8 @@ class Frame:
 
     position: LPS mm of the first pixel. rows_columns: (2, 3) unit vectors along a row (i) and along a column (j).
     pixel_spacing: mm between rows, between columns. size: rows, columns. slope, intercept: None where the header has
-    none. padding: the least and largest stored value outside of the field of view. marks: see `MARKS`.
+    none. padding: the least and largest stored value outside of the field of view. mark: what an image of ours says of
+    itself, which counts only for its pixels. marks: see `MARKS`.
     """
 
     file: str
@@ -90,6 +92,7 @@ class Frame:
     inverted: bool
     number: tuple[float, float]
     of_head: bool
+    mark: Mark | None
     marks: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -123,6 +126,7 @@ def frames_of(image: ImageFile) -> Iterator[Frame]:
     if groups and len(groups) != count:
         raise Unusable(DAMAGED, f"it has {count} frames and tells of {len(groups)}")
     shared = _items((image.header.get("SharedFunctionalGroupsSequence") or [None])[0])
+    mark = None if header.texts("ImageType")[:1] == ("ORIGINAL",) else read_mark(image.header)
     for number in range(count):
         own = _items(groups[number]) if groups else []
         source = SourceSlice(
@@ -131,7 +135,7 @@ def frames_of(image: ImageFile) -> Iterator[Frame]:
             header.text("SOPInstanceUID"),
             number + 1 if "NumberOfFrames" in image.header else None,
         )
-        yield _frame(image.name, source, pixels, size, Header([*own, *shared, image.header]))
+        yield _frame(image.name, source, pixels, size, Header([*own, *shared, image.header]), mark)
 
 
 def _items(group: pydicom.Dataset | None) -> list[pydicom.Dataset]:
@@ -178,7 +182,12 @@ def _pixel_format(image: ImageFile, header: Header, size: tuple[int, int], count
 
 
 def _frame(
-    name: str, source: SourceSlice, pixels: PixelFormat, size: tuple[int, int], header: Header
+    name: str,
+    source: SourceSlice,
+    pixels: PixelFormat,
+    size: tuple[int, int],
+    header: Header,
+    mark: Mark | None,
 ) -> Frame:
     if header.texts("ModalityLUTSequence"):
         raise Unusable(UNSUITABLE, "its values go through a lookup table, which is not read here")
@@ -214,6 +223,7 @@ def _frame(
         padding=_padding(header, pixels),
         inverted=header.text("PhotometricInterpretation") == "MONOCHROME1",
         number=(header.number("SeriesNumber") or 0, header.number("InstanceNumber") or source.frame or 0),
+        mark=mark,
         of_head=any(_HEAD.search(header.text(word)) for word in words),
         marks={keyword: header.text(keyword) for keyword in MARKS} | {"ImageType": header.text("ImageType")},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 import unicodedata
 import uuid
@@ -51,6 +52,7 @@ class Outputs:
         self._inputs = [Path(path) for path in inputs if path]
         self._aside: dict[Path, Path] = {}  # where the file lies until the end, by its target
         self._folders: list[Path] = []
+        self._trees: dict[Path, Path] = {}  # as _aside, of whole folders
         self._hold_cancel = hold_cancel
         self._check_cancel: Callable[[], None] = lambda: None
 
@@ -99,6 +101,40 @@ class Outputs:
             self._folders.append(one)
         return path
 
+    def check_new_folder(self, *paths: str | Path | None) -> None:
+        """Whether folders may be made there whole; None is passed over.
+
+        Raises InputError where something lies there already, for an input, and for a missing parent; OutputError where
+        the parent is write-protected.
+        """
+        for path in paths:
+            if path is not None:
+                self._new_folder_target(path)
+
+    @contextmanager
+    def new_folder(self, path: str | Path) -> Iterator[Path]:
+        """Where to write the files of what will become the folder `path` in the end, for the eyes of its owner alone.
+
+        It appears with all its files at once. Where the block fails, there is nothing of it.
+        Errors as of `check_new_folder`.
+        """
+        target = self._new_folder_target(path)
+        aside = target.with_name(f".{uuid.uuid4().hex[:8]}.partial")
+        self._begin()
+        with _explained(path):
+            aside.mkdir(mode=0o700)
+        self._trees[target] = aside
+        try:
+            with _explained(path):
+                yield aside
+                for one in aside.rglob("*"):
+                    _flush(one)
+        except BaseException:
+            del self._trees[target]
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        self.paths.append(Path(path))
+
     @contextmanager
     def file(self, path: str | Path) -> Iterator[Path]:
         """Where to write what will become `path` in the end: a file of the same suffix beside it.
@@ -145,6 +181,8 @@ class Outputs:
         finally:
             for aside in self._aside.values():
                 aside.unlink(missing_ok=True)
+            for aside in self._trees.values():
+                shutil.rmtree(aside, ignore_errors=True)
             for folder in reversed(self._folders):
                 try:
                     folder.rmdir()
@@ -177,15 +215,49 @@ class Outputs:
                 tempfile.TemporaryFile(dir=target.parent).close()
         return target
 
+    def _new_folder_target(self, path: str | Path) -> Path:
+        """The folder that would be made, links followed; errors as of `check_new_folder`."""
+        path = Path(path)
+        target = Path(os.path.realpath(path))
+        with _explained(path):
+            if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
+                raise InputError(
+                    f"'{path}' exists already and is not empty; give the name of a folder that does not exist yet."
+                )
+            if not target.parent.is_dir():
+                raise InputError(f"The folder '{target.parent}' does not exist; create it or choose another.")
+            for source in self._inputs:
+                if source.is_dir() and any(
+                    one.samefile(source) for one in (target, *target.parents) if one.exists()
+                ):
+                    raise InputError(
+                        f"'{path}' lies in the input '{source}', which stays as it is; choose a folder outside of it."
+                    )
+            if target in self._trees:
+                raise InputError(f"'{path}' is named twice; give each output a name of its own.")
+            tempfile.TemporaryFile(dir=target.parent).close()
+        return target
+
     def _put_in_place(self) -> None:
         earlier = {t: t.with_name(f".{uuid.uuid4().hex[:8]}.earlier") for t in self._aside if t.exists()}
+        empty = [target for target in self._trees if target.exists()]
         try:
             for target, aside in self._aside.items():
                 with _explained(target):
                     if target in earlier:
                         _keep(target, earlier[target])
                     os.replace(aside, target)
+            for target, aside in self._trees.items():
+                with _explained(target):
+                    if target in empty:
+                        target.rmdir()  # fails where something was put there meanwhile
+                    os.replace(aside, target)
         except BaseException:
+            for target, aside in self._trees.items():
+                if target.exists() and not aside.exists():
+                    os.replace(target, aside)
+                if target in empty:
+                    target.mkdir(exist_ok=True)
             for target, aside in self._aside.items():
                 if target in earlier and earlier[target].exists():
                     os.replace(earlier[target], target)
@@ -195,7 +267,7 @@ class Outputs:
         finally:
             for kept in earlier.values():
                 kept.unlink(missing_ok=True)
-        for folder in {target.parent for target in self._aside}:
+        for folder in {target.parent for target in (*self._aside, *self._trees)}:
             with suppress(OSError):  # all is there by now
                 _flush(folder)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dicom import read_series
+from ..dicom import Run, read_series
 from ..dicom.assembling import Bridge
 from ..errors import InputError
 from ..volume import UNKNOWN, Volume
@@ -32,8 +32,8 @@ def read_volumes(
         raise InputError(f"There is no file or folder '{path}'; check the path.")
     path = Path(path)
     if path.is_dir():
-        found = read_series(path, series, bridge)
-        volumes, remarks = [run.volume for run in found.runs], list(found.remarks)
+        runs, remarks = read_runs(path, series, bridge)
+        volumes = [run.volume for run in runs]
     else:
         remarks = []
         volumes = [_read_file(path, remarks)]
@@ -48,12 +48,41 @@ def read_volume(
     """As `read_volumes`, but of several uniform runs the one with the most slices."""
     volumes, remarks = read_volumes(path, series, bridge)
     volume = max(volumes, key=lambda v: v.slice_count)
-    if len(volumes) > 1:
-        remarks = [
-            *remarks,
-            f"Of {len(volumes)} uniform runs the longest, {volume.slice_count} slices, is used.",
-        ]
-    return volume, remarks
+    return volume, remarks + _only_longest(len(volumes), volume)
+
+
+def _only_longest(count: int, volume: Volume) -> list[str]:
+    """The remark where only one of several runs is used."""
+    if count < 2:
+        return []
+    return [f"Of {count} uniform runs the longest, {volume.slice_count} slices, is used."]
+
+
+def read_runs(
+    path: str | Path, series: str | None = None, bridge: Bridge | None = None
+) -> tuple[list[Run], list[str]]:
+    """The uniform runs of a DICOM folder, from foot to head, with the images that they came from; and remarks.
+
+    Raises InputError as `read_volumes`, and where the path is none of a DICOM folder.
+    """
+    if not Path(path).is_dir():
+        raise InputError(
+            f"DICOM is written beside the images that a scan came from, and '{path}' is no DICOM folder; "
+            "give the folder of the scan, or write another format."
+        )
+    found = read_series(Path(path), series, bridge)
+    for run in found.runs:
+        run.volume.array.setflags(write=False)
+    return list(found.runs), list(found.remarks)
+
+
+def read_run(
+    path: str | Path, series: str | None = None, bridge: Bridge | None = None
+) -> tuple[Run, list[str]]:
+    """As `read_runs`, but the one with the most slices."""
+    runs, remarks = read_runs(path, series, bridge)
+    run = max(runs, key=lambda one: one.volume.slice_count)
+    return run, remarks + _only_longest(len(runs), run.volume)
 
 
 def read_file(path: str | Path) -> Volume:

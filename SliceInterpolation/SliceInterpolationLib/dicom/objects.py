@@ -1,0 +1,168 @@
+"""What the objects that highdicom makes for us have in common: sources, geometry, identity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import InputError
+from ..volume import Volume
+from .carried import PATIENT_AND_STUDY, SERIES, carry_over, fill_required
+from .equipment import (
+    algorithm_family,
+    algorithm_name,
+    algorithm_version,
+    contributions,
+    describe_run,
+    scheme_item,
+)
+from .marks import MAKER, PROGRAM
+from .series import Run
+from .sources import SourceHeaders, derived_number, ds, now_beside
+from .writing import save
+
+if TYPE_CHECKING:
+    import highdicom
+    import pydicom
+
+_OF_THE_GRID = (
+    "Rows",
+    "Columns",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+)
+_OF_FRAMES = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber")
+
+
+class Beside:
+    """A new object in the study of a run, on its grid. Raises InputError where highdicom is missing.
+
+    volume: on the grid of the run. number: added to the number of the source's series, so that each kind has its own.
+    """
+
+    def __init__(self, run: Run, volume: Volume, number: int):
+        if not volume.same_grid(run.volume):
+            raise InputError("This does not lie on the grid of the DICOM images; make it of the same series.")
+        need_highdicom()
+        self._run, self._volume = run, volume
+        self._headers = SourceHeaders(run)
+        self._number = number
+
+    @property
+    def first(self) -> pydicom.Dataset:
+        """The header of the first image."""
+        return self._headers.first
+
+    @property
+    def sources(self) -> list[pydicom.Dataset]:
+        """The headers of the images, one a file, with what is carried over and their place alone."""
+        found: dict[Path, pydicom.Dataset] = {}
+        for k in self._headers.there:
+            path = self._run.sources[k].path
+            if path not in found:
+                found[path] = self._clean(self._headers.raw(k), self._headers.of(k))
+        return list(found.values())
+
+    def identity(self) -> dict[str, Any]:
+        """What every object of highdicom is told about itself."""
+        from pydicom.uid import generate_uid
+
+        return {
+            "series_instance_uid": generate_uid(prefix=None),
+            "series_number": derived_number(self.first, self._number),
+            "sop_instance_uid": generate_uid(prefix=None),
+            "instance_number": 1,
+            "manufacturer": MAKER,
+        }
+
+    def equipment(self) -> dict[str, Any]:
+        """What objects with Enhanced General Equipment are told of it besides."""
+        return {
+            "manufacturer_model_name": PROGRAM,
+            "software_versions": __version__,
+            "device_serial_number": "none",
+        }
+
+    def geometry(self) -> dict[str, Any]:
+        """Place of every slice of the volume, so that frames lie where the voxels do, sheared or not."""
+        import highdicom as hd
+
+        volume = self._volume
+        patient = hd.CoordinateSystemNames.PATIENT
+        positions = [volume.affine @ (0, 0, k, 1) for k in range(volume.slice_count)]
+        return {
+            "pixel_measures": hd.PixelMeasuresSequence(
+                [float(ds(one)) for one in volume.pixel_spacing],
+                float(ds(volume.slice_thickness or volume.slice_distance)),
+                float(ds(volume.slice_distance)),
+            ),
+            "plane_orientation": hd.PlaneOrientationSequence(
+                patient, [float(ds(one)) for one in volume.direction[:, :2].T.ravel()]
+            ),
+            "plane_positions": [
+                hd.PlanePositionSequence(patient, [float(ds(one)) for one in place[:3]])
+                for place in positions
+            ],
+        }
+
+    def finish(
+        self, dataset: pydicom.Dataset, description: str, made_by: dict[str, Any] | None, path: Path
+    ) -> None:
+        """Say who made it and how, and write it. made_by: the record of a run. Raises OSError as the disk does."""
+        now = now_beside(self.first)
+        carry_over(dataset, [self.first], PATIENT_AND_STUDY)
+        fill_required(dataset)
+        dataset.SeriesDescription = description[:64]
+        dataset.SoftwareVersions, dataset.ManufacturerModelName = __version__, PROGRAM
+        dataset.CodingSchemeIdentificationSequence = [
+            *(one for one in dataset.get("CodingSchemeIdentificationSequence") or ()),
+            scheme_item(),
+        ]
+        dataset.ContributingEquipmentSequence = contributions(self.first, made_by, "", now)
+        if dataset.ContributingEquipmentSequence[-1].get("AlgorithmParameters") == "":
+            del dataset.ContributingEquipmentSequence[-1].AlgorithmParameters
+        for what in ("Series", "Content"):
+            setattr(dataset, f"{what}Date", now.strftime("%Y%m%d"))
+            setattr(dataset, f"{what}Time", now.strftime("%H%M%S"))
+        save(dataset, path)
+
+    def _clean(self, raw: pydicom.Dataset, flat: pydicom.Dataset) -> pydicom.Dataset:
+        import pydicom
+
+        clean = pydicom.Dataset()
+        carry_over(clean, [flat], (*PATIENT_AND_STUDY, *SERIES, *_IDENTITY, *_OF_THE_GRID))
+        for keyword in _OF_FRAMES:
+            if keyword in raw:
+                clean[keyword] = raw[keyword]
+        clean.SOPClassUID, clean.SOPInstanceUID = raw.SOPClassUID, raw.SOPInstanceUID
+        fill_required(clean)
+        return clean
+
+
+def need_highdicom() -> None:
+    """Raise InputError where highdicom is not installed."""
+    try:
+        import highdicom  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "Segmentations, measurements and maps in DICOM need the package highdicom: "
+            "pip install 'slice-interpolation[dicom]'."
+        ) from None
+
+
+def algorithm(made_by: dict[str, Any]) -> highdicom.AlgorithmIdentificationSequence:
+    """The algorithm of a run, as highdicom takes it."""
+    import highdicom as hd
+
+    family = algorithm_family(made_by)
+    return hd.AlgorithmIdentificationSequence(
+        algorithm_name(made_by),
+        hd.sr.CodedConcept(family.CodeValue, family.CodingSchemeDesignator, family.CodeMeaning),
+        algorithm_version(made_by),
+        MAKER,
+        {"description": describe_run(made_by)},
+    )
