@@ -17,7 +17,7 @@ from .carried import ACQUISITION, DISPLAY, PATIENT_AND_STUDY, SERIES, carry_over
 from .equipment import code_item, contributions, describe_run, scheme_item, set_equipment
 from .marks import mark_code, record
 from .series import Run
-from .sources import SourceHeaders, derived_number, ds, nothing_told, now_beside
+from .sources import SourceHeaders, derived_number, ds, need_pydicom, nothing_told, now_beside
 from .stored import Scale, stored_as
 
 if TYPE_CHECKING:
@@ -39,8 +39,10 @@ _SHORT, _LONG = 64, 1024  # characters of an LO and of an ST
 def check_series(volume: Volume, run: Run) -> int:
     """The factor by which the slices of a run were refined in a result that can be written as a series of its own.
 
-    Raises InputError for other modalities than CT and MR, a result along another axis, or that of another scan.
+    Raises InputError for other modalities than CT and MR, a result along another axis, or that of another scan, and
+    without pydicom.
     """
+    need_pydicom()
     header = SourceHeaders(run).first
     modality = str(header.get("Modality", ""))
     if modality not in _SOP_CLASSES:
@@ -104,9 +106,7 @@ class _Series:
         """Slice `number` of the result, from 0, with its pixels."""
         letter = self._result.provenance[number]
         given = self._given(number)  # the slice of the source at the same place, where there is one
-        copied = given is not None and np.array_equal(
-            self._result.slices[number], self._run.volume.slices[given]
-        )
+        copied = given is not None and self._is_copy(number, given)
         below, above = self._headers.neighbors(number / self._factor)
         used = [below, above] if given is None else [given]
         if given is not None and not copied:
@@ -132,6 +132,12 @@ class _Series:
     def _given(self, number: int) -> int | None:
         own, between = divmod(number, self._factor)
         return None if between or self._run.sources[own] is None else own
+
+    def _is_copy(self, number: int, given: int) -> bool:
+        """Whether a slice of the result is a slice of the source, and not one made that happens to be alike."""
+        result, source = self._result, self._run.volume
+        same = result.provenance[number] == source.provenance[given]
+        return same and np.array_equal(result.slices[number], source.slices[given])
 
     def _new_image(self, number: int, headers: list[pydicom.Dataset]) -> pydicom.Dataset:
         """The attributes of patient, study, series, equipment and acquisition."""
