@@ -29,7 +29,7 @@ screenshots: $(VENV)/.installed-test
 	$(BIN)/python Testing/Desktop/screenshots.py
 
 train: $(VENV)/.installed-test
-	$(BIN)/python -m SliceInterpolationTrainerLib --data $(DATA) --output runs/flow-refine
+	$(BIN)/python -m SliceInterpolationTrainerLib train $(or $(RECIPE),flow-refine) --data $(DATA) --output runs/$(or $(RECIPE),flow-refine)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -14,7 +14,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from . import __version__, cancel, process
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 PREDICTION_OPTIONS = ("method", "axis", "device", "units")
 """The options of commands that predict slices of a scan without making a volume of it."""
 
+TRAINER = {"train": "train a network on scans of your own", "publish": "make a model of a training run"}
+"""Commands of the package SliceInterpolationTrainerLib, which need not be installed."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, by default that of this process; returns the exit code."""
@@ -42,23 +48,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_command(arguments: Sequence[str], reporter: Reporter) -> None:
     """Run one command. Raises what stops it, see `process.run`, and SystemExit after --help and --version."""
+    if arguments and arguments[0] in TRAINER:
+        _trainer().run_command(arguments, reporter)
+        return
     options = _parser().parse_args(arguments)
     reporter.mode = options.progress
     options.run(options, reporter)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser that takes whole option names only, and whose errors are one sentence like all others."""
 
     def __init__(self, **settings: Any):
         super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
+        """Raise InputError with the message, where argparse would print its usage and leave."""
         raise InputError(f"{message[0].upper() + message[1:]}; see '{self.prog} --help'.")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="slice-interpolation",
         description="Interpolate and denoise thick-slice head CT. Inputs: NRRD, NIfTI, MetaImage, a DICOM folder.",
     )
@@ -197,6 +207,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("argument", nargs="?", metavar="NAME or FILE")
 
+    for name, text in TRAINER.items():  # for the help; they are taken by `run_command` before
+        add(name, lambda options, reporter: None, text)
+
     command = add("phantom", _phantom, "make the synthetic head phantom, with a hematoma of known volume")
     command.add_argument("output", metavar="OUTPUT", help=".nrrd, .nii.gz, .nii or .mha")
     command.add_argument("--segmentation", metavar="FILE", help="also write the hematoma as a labelmap")
@@ -214,6 +227,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output-dir", default="demo-output", metavar="DIR")
     Request.add_arguments(command, ("device", "units"))
     return parser
+
+
+def _trainer() -> ModuleType:
+    """The command line of the trainer. InputError where it is not installed."""
+    name = "SliceInterpolationTrainerLib"
+    if find_spec(name) is None:
+        raise InputError(
+            "Training needs the package SliceInterpolationTrainer, which is not installed here; install it with "
+            "pip install 'slice-interpolation[train]', or put its folder on PYTHONPATH."
+        )
+    return import_module(f"{name}.__main__")
 
 
 def _number(text: str) -> float:

@@ -223,6 +223,19 @@ class Volume:
             image[image == self.padding] = low
         return replace(self, array=array, padding=None)
 
+    def thinned(self, stack: np.ndarray, first: int, factor: int, provenance: str, **changes: Any) -> Volume:
+        """The volume of a stack (slices, rows, columns) that lie where slices first, first + factor, ... of this lie.
+
+        changes: further fields that differ, such as the slice thickness.
+        """
+        spacing = list(self.spacing)
+        step = spacing[self._ijk] * self.direction[:, self._ijk]
+        spacing[self._ijk] *= factor
+        return replace(
+            self, array=np.ascontiguousarray(self.from_slices(stack)), spacing=tuple(spacing),
+            origin=tuple(np.asarray(self.origin) + first * step), provenance=provenance, **changes,
+        )  # fmt: skip
+
     def with_map(self, array: np.ndarray) -> Volume:
         """A map of computed values on the same grid (residual, noise SD, predicted error), none of it an image."""
         return replace(self, array=array, provenance=MAP * self.slice_count, padding=None)

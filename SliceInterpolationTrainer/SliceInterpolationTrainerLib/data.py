@@ -22,6 +22,7 @@ from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.stack import percentiles
 from SliceInterpolationLib.volume import AIR_LIMIT_HU, Volume
 
+AUGMENTATIONS = ("full", "flips")
 _COLUMNS = ("file", "split", "modality", "body")
 
 
@@ -36,6 +37,7 @@ class Stack:
     weight: float  # share of the examples
     percentiles: tuple[float, float]  # 1st and 99th of the scan, HU
     source: str = ""  # where the scan is from
+    in_plane: bool = False  # coronal or sagittal planes of a thin scan
 
 
 @dataclass
@@ -97,14 +99,12 @@ def load_stacks(
             for axis, name in (("j", "coronal"), ("i", "sagittal")):
                 planes = np.ascontiguousarray(scan.along(axis).slices)
                 name = f"{row['file']} {name} {is_head:d}"
-                stacks.append(Stack(name, planes, dx, pixel, weight, limits, source))
+                stacks.append(Stack(name, planes, dx, pixel, weight, limits, source, in_plane=True))
     for stack in stacks:
         stack.weight /= float(np.sqrt(slices_of[stack.source]))
     for is_head in (False, True):
         for in_plane in (False, True):
-            group = [
-                s for s in stacks if s.name.endswith(f"{is_head:d}") and (" axial " not in s.name) == in_plane
-            ]
+            group = [s for s in stacks if s.name.endswith(f"{is_head:d}") and s.in_plane == in_plane]
             total = sum(s.weight for s in group)
             share = (head_share if is_head else 1 - head_share) * (
                 in_plane_share if in_plane else 1 - in_plane_share
@@ -124,7 +124,8 @@ class ExampleSampler:
     """Draws examples without end; the n-th batch depends on the seed and n alone.
 
     patch: side of the square patches in pixels. gap_mm: range of the distance of the two middle slices.
-    middle_only: always t = 0.5, for networks that know nothing else.
+    middle_only: always t = 0.5, for networks that know nothing else. augment: "full", or "flips" for flips and quarter
+    turns alone.
     """
 
     def __init__(
@@ -134,16 +135,24 @@ class ExampleSampler:
         gap_mm: tuple[float, float] = (1.25, 10.0),
         seed: int = 0,
         middle_only: bool = False,
+        augment: str = "full",
     ):
-        self.stacks, self.patch, self.gap_mm, self.seed = stacks, patch, gap_mm, seed
-        self.middle_only = middle_only
+        if augment not in AUGMENTATIONS:
+            raise ValueError(f"augment must be one of {', '.join(AUGMENTATIONS)}, not {augment!r}")
+        self.stacks, self.patch, self.gap_mm, self.seed = stacks, patch, tuple(gap_mm), seed
+        self.middle_only, self.augment = middle_only, augment
         weights = np.array([s.weight for s in stacks])
         self.shares = weights / weights.sum()
 
-    def batch(self, number: int, size: int) -> dict[str, torch.Tensor]:
-        """Examples stacked: slices (B, 4, H, W), target (B, 1, H, W), percentiles (B, 2), conditions (B,)."""
-        rng = np.random.default_rng((self.seed, number))
-        examples = [self._draw(rng) for _ in range(size)]
+    def batch(self, number: int, size: int, part: tuple[int, int] = (0, 1)) -> dict[str, torch.Tensor]:
+        """Examples stacked: slices (B, 4, H, W), target (B, 1, H, W), percentiles (B, 2), conditions (B,).
+
+        part (k, n): of the `size` examples only every n-th one, from the k-th on; several processes draw a batch so.
+        """
+        examples = [
+            self._draw(np.random.default_rng((self.seed, number, index)))
+            for index in range(part[0], size, part[1])
+        ]
         out = {
             "slices": torch.stack([e.slices for e in examples]),
             "target": torch.stack([e.target for e in examples]),
@@ -159,12 +168,15 @@ class ExampleSampler:
             if task is None:
                 continue
             before, after, steps, thick, interval = task
-            zoom = float(np.exp(rng.uniform(-0.3, 0.3))) if rng.random() < 0.4 else 1.0
+            turned = self.augment == "full" and rng.random() < 0.4
+            zoom = float(np.exp(rng.uniform(-0.3, 0.3))) if turned else 1.0
             angle = float(rng.uniform(0, 360)) if zoom != 1.0 else 0.0
             images = self._cut(stack, [*before, *after, steps], thick, zoom, angle, rng)
             if images is not None and (images[-1] > AIR_LIMIT_HU).mean() > 0.25:
                 break
-        images = _augment(images, rng)
+        images = np.ascontiguousarray(_flip(images, rng))
+        if self.augment == "full":
+            images = _augment(images, rng)
         t = (steps - before[1]) / interval
         if rng.random() < 0.5:  # seen from the other side
             images[:4], t = images[:4][::-1].copy(), 1 - t
@@ -254,12 +266,14 @@ def _rotate_zoom(images: np.ndarray, angle: float, zoom: float, size: int) -> np
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)[0].numpy()
 
 
-def _augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Flips and turns, HU shift and gain, kernel changes on all; noise and small shifts on the inputs alone."""
+def _flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Quarter turns and flips."""
     images = np.rot90(images, int(rng.integers(4)), axes=(1, 2))
-    if rng.random() < 0.5:
-        images = images[:, ::-1]
-    images = np.ascontiguousarray(images)
+    return images[:, ::-1] if rng.random() < 0.5 else images
+
+
+def _augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """HU shift and gain, kernel changes on all; noise and small shifts on the inputs alone."""
     if rng.random() < 0.5:
         images = images * rng.uniform(0.93, 1.07) + rng.uniform(-20, 20)
     if rng.random() < 0.25:  # another reconstruction kernel: smoother, or sharper by an unsharp mask

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from SliceInterpolationLib.intensity import window_of
+from SliceInterpolationLib.intensity import Window, window_of
 from SliceInterpolationLib.networks.blocks import PairNetwork
+
+from .losses import full_precision
 
 TRAINABLE = (
     "flow-refine",
@@ -17,8 +19,7 @@ TRAINABLE = (
     "rife-style",
     "ifrnet-style",
 )
-"""Architectures that regress the slice itself. Of the GANs that is the generator, without its discriminator;
-SAINT, ACVTT and diffusion need training data or losses of another kind."""
+"""Architectures that regress the slice itself. Of the GANs that is the generator, without its discriminator."""
 
 
 def predict(
@@ -31,9 +32,25 @@ def predict(
     """
     if not isinstance(network, PairNetwork):
         conditions = (batch[name] for name in ("gap_mm", "pixel_mm", "t", "thickness_mm"))
-        prediction, sd = network(batch["slices"], *conditions, with_uncertainty=True)
+        # The flow adds up small differences; bfloat16 would lose them.
+        with torch.autocast(batch["slices"].device.type, enabled=False):
+            flow = network.prior(batch["slices"])
+        prediction, sd = network(batch["slices"], *conditions, with_uncertainty=True, half_flow=flow)
         return prediction, batch["target"], sd
+    pair, target, window = to_domain(network, batch)
+    return window.decode(full_precision(network(pair, batch["t"]))), window.decode(target), None
+
+
+def in_domain(network: PairNetwork, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prediction and target of a two-slice network in its own intensity domain, each (B, 1, H, W)."""
+    pair, target, _ = to_domain(network, batch)
+    return full_precision(network(pair, batch["t"])), target
+
+
+def to_domain(
+    network: PairNetwork, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor, Window]:
+    """What a two-slice network sees (B, 2, H, W), what it should answer (B, 1, H, W), and the window of both."""
     low, high = batch["percentiles"].view(-1, 2, 1, 1).split(1, 1)
     window = window_of(network.intensity, (low, high))
-    prediction = window.decode(network(window.encode(batch["slices"][:, 1:3]), batch["t"]))
-    return prediction, window.decode(window.encode(batch["target"])), None
+    return window.encode(batch["slices"][:, 1:3]), window.encode(batch["target"]), window

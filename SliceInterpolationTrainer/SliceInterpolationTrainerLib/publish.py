@@ -1,9 +1,10 @@
 """From a training run to a model of the catalogue: its weights, and the card that says where they are from.
 
-    python -m SliceInterpolationTrainerLib.publish RUN --name NAME --license SPDX --figures FIGURES.json --output FOLDER
+    slice-interpolation publish RUN --name NAME --license SPDX --figures FIGURES.json --output FOLDER
 
-The weights are the averaged ones of the last checkpoint, so a run that was stopped can be published too. Under
-what license they go is for whoever trained them to say.
+The weights are the averaged ones of the best validation, or of the last checkpoint where nothing was validated, so
+that a run that was stopped can be published too. Of a recipe with several stages the last one is published. Under what
+license the weights go is for whoever trained them to say.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from SliceInterpolationLib.atomic import replacing
 from SliceInterpolationLib.catalogue import CARD, WEIGHTS, Model, check_name
+from SliceInterpolationLib.cli import Parser
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.networks import build
 from SliceInterpolationLib.process import run as run_command
@@ -28,6 +30,12 @@ from SliceInterpolationLib.weights import load_strictly, sha256, write_weights
 
 from .checkpoint import load_checkpoint
 from .training import RUN_FILE
+
+if TYPE_CHECKING:
+    import torch
+
+RECIPE_FILE = "recipe.json"
+"""Which stages a run folder has, the last one being what is published."""
 
 _ENTRY_NAMES = {"licence": "license"}
 _SCAN_ENTRIES = ("file", "modality", "body", "spacing_mm", "slice_thickness_mm", "licence", "source")
@@ -68,7 +76,7 @@ def publish(
         raise InputError("Say under what license the weights go, for example 'CC-BY-4.0'.")
     trained, checkpoint = read_run(run)
     network = build(trained["architecture"], **trained["config"])
-    load_strictly(network, checkpoint["average"], str(run))
+    load_strictly(network, trained_weights(checkpoint), str(run))
     aside = output.with_name(f"{output.name}~partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -91,6 +99,7 @@ def publish(
                 "steps": checkpoint["state"]["step"],
                 "minutes": round(checkpoint["state"]["seconds"] / 60, 1),
                 "settings": trained.get("settings", {}),
+                **{name: trained[name] for name in ("recipe", "stage", "task", "options") if name in trained},
                 "scans": trained["scans"],
             },
             "figures": figures,
@@ -107,11 +116,21 @@ def publish(
     return Model.open(output)
 
 
+def trained_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights that count: averaged, of the best validation, or of the end where there was none."""
+    return (checkpoint.get("best") or checkpoint)["average"]
+
+
 def read_run(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The description that `describe_run` made, and the checkpoint.
+    """The description that `describe_run` made, and the checkpoint; of a recipe those of its last stage.
 
     Raises InputError where the folder lacks one of them or one is damaged.
     """
+    if (run / RECIPE_FILE).is_file():
+        stages = _read_table(run / RECIPE_FILE).get("stages")
+        if not isinstance(stages, list) or not stages or not all(isinstance(stage, str) for stage in stages):
+            raise InputError(f"'{run / RECIPE_FILE}' names no stages.")
+        run = run / stages[-1]
     checkpoint = load_checkpoint(run)
     path = run / RUN_FILE
     for needed, there in (("a checkpoint", checkpoint is not None), (RUN_FILE, path.is_file())):
@@ -175,13 +194,19 @@ def _limits(description: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     reporter = Reporter()
-    return run_command(lambda: _publish(_parser().parse_args(arguments), reporter), reporter)
+    return run_command(lambda: publish_command(arguments, reporter), reporter)
+
+
+def publish_command(arguments: Sequence[str] | None, reporter: Reporter) -> None:
+    """Run the command; raises what stops it."""
+    options = _parser().parse_args(arguments)
+    model = publish(**{**vars(options), "figures": read_figures(options.figures)})
+    reporter.message(f"{model.weights.stat().st_size / 2**20:.2f} MiB of weights")
+    reporter.result([str(model.folder)])
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m SliceInterpolationTrainerLib.publish", description="Make a model of a training run."
-    )
+    parser = Parser(prog="slice-interpolation publish", description="Make a model of a training run.")
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder of the training command")
     parser.add_argument("--name", required=True)
     parser.add_argument(
@@ -193,12 +218,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--half", action="store_true", help="store float16")
     parser.add_argument("--default", action="store_true", help='mark it as the model "default"')
     return parser
-
-
-def _publish(options: argparse.Namespace, reporter: Reporter) -> None:
-    model = publish(**{**vars(options), "figures": read_figures(options.figures)})
-    reporter.message(f"{model.weights.stat().st_size / 2**20:.2f} MiB of weights")
-    reporter.result([str(model.folder)])
 
 
 if __name__ == "__main__":

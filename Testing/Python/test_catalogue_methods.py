@@ -46,9 +46,10 @@ CONFIGS = {
     "rife-style": {"widths": [16, 16, 16], "context": 4},
     "ifrnet-style": {"channels": [8, 8, 8, 8]},
     "torchscript": {"signature": "rife"},
+    "i3net": {"factor": 2, "channels": 8, "blocks": 3},
 }
 TRAINED_HERE = [name for name in CONFIGS if name != "torchscript"]
-MIDDLE_ONLY = ("dsi-unet", "msi-cnn", "msi-unet", "msi-gan", "msi-gan-plus", "ddpm")
+MIDDLE_ONLY = ("dsi-unet", "msi-cnn", "msi-unet", "msi-gan", "msi-gan-plus", "ddpm", "i3net")
 
 
 @pytest.fixture(autouse=True)

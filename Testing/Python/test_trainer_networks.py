@@ -30,6 +30,7 @@ from SliceInterpolationTrainerLib.losses import SSIM, WindowL1
 from SliceInterpolationTrainerLib.objective import brain_ssim_loss, reconstruction_loss
 from SliceInterpolationTrainerLib.prediction import TRAINABLE, predict
 from SliceInterpolationTrainerLib.publish import describe_run, main, publish
+from SliceInterpolationTrainerLib.tasks.slices import SliceTask
 from SliceInterpolationTrainerLib.training import TrainingConfig, fit
 
 SMALL = {
@@ -71,8 +72,9 @@ def sampler(middle_only: bool = False, patch: int = 48) -> ExampleSampler:
 
 def few_steps(network: torch.nn.Module, folder: Path, steps: int = 4) -> dict:
     """Train for a moment; the checkpoint."""
-    config = TrainingConfig(steps=steps, batch=2, margin=8, ssim_from=0.0)
-    trained = fit(network, sampler(getattr(network, "middle_only", False)), config, folder)
+    config = TrainingConfig(steps=steps, batch=2)
+    task = SliceTask(network, margin=8, ssim_from=0.0)
+    trained = fit(task, sampler(getattr(network, "middle_only", False)), config, folder)
     assert not trained.training
     checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
     assert checkpoint["state"]["step"] > 0
@@ -243,12 +245,16 @@ def run(tmp_path_factory) -> Path:
         sys.executable,
         "-m",
         "SliceInterpolationTrainerLib",
+        "train",
+        folder / "small.yaml",
         "--data",
         data,
         "--output",
         folder / "run",
     ]
-    command += ["--network", "ifrnet-style", "--config", json.dumps(SMALL["ifrnet-style"])]
+    stage = {"name": "small", "network": "ifrnet-style", "config": SMALL["ifrnet-style"]}
+    stage["options"] = {"margin": 16}
+    (folder / "small.yaml").write_text(json.dumps({"title": "Small", "stages": [stage]}))  # YAML holds JSON
     command += ["--minutes", "0.03", "--patch", "64", "--threads", "1"]
     paths = os.pathsep.join(path for path in sys.path if path)
     subprocess.run([str(part) for part in command], check=True, env={**os.environ, "PYTHONPATH": paths})
@@ -281,7 +287,7 @@ def test_run_becomes_a_model(run, tmp_path, monkeypatch, capsys, half):
     assert str(run) not in (tmp_path / "mine" / "card.json").read_text()
     tolerance = 1e-3 if half else 0.0
     for key, tensor in model.load().state_dict().items():
-        torch.testing.assert_close(tensor, checkpoint["average"][key], atol=tolerance, rtol=tolerance)
+        torch.testing.assert_close(tensor, checkpoint["best"]["average"][key], atol=tolerance, rtol=tolerance)
     size = model.weights.stat().st_size / sum(tensor.numel() for tensor in checkpoint["average"].values())
     assert (size < 3.5) == half
     (image,) = create("mine").synthesize(SliceStack(head(3), 2.5, (0.5, 0.5)), [0.75])

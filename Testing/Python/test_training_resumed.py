@@ -16,13 +16,18 @@ from conftest import moving_ellipse
 from SliceInterpolationLib import atomic
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.networks import build
+from SliceInterpolationLib.reports.metrics import psnr, windowed
+from SliceInterpolationLib.stack import evenly
 from SliceInterpolationTrainerLib import training as training_module
 from SliceInterpolationTrainerLib.checkpoint import NAMES, load_checkpoint
 from SliceInterpolationTrainerLib.data import ExampleSampler, Stack
-from SliceInterpolationTrainerLib.training import Training, TrainingConfig, fit, validate
+from SliceInterpolationTrainerLib.tasks import build_task, slices
+from SliceInterpolationTrainerLib.tasks.slices import SliceTask
+from SliceInterpolationTrainerLib.training import Training, TrainingConfig, fit
+from SliceInterpolationTrainerLib.validation import Validation
 
 STEPS = 17
-CONFIG = TrainingConfig(steps=STEPS, batch=2, margin=4, warmup_steps=4, checkpoint_steps=5, ssim_from=0.5)
+CONFIG = TrainingConfig(steps=STEPS, batch=2, warmup_steps=4, checkpoint_steps=5)
 RUN = {"architecture": "msi-cnn", "config": {"channels": 4, "blocks": 1}, "scans": [{"file": "a.nrrd"}]}
 
 
@@ -39,6 +44,11 @@ def network() -> torch.nn.Module:
     return build("msi-cnn", channels=4, blocks=1)
 
 
+def task(trained: torch.nn.Module | None = None, **options) -> SliceTask:
+    """The task of predicting a slice, on a small network if no other is given."""
+    return SliceTask(trained or network(), "msi-cnn", **{"margin": 4, "ssim_from": 0.5, **options})
+
+
 def weights(trained: torch.nn.Module) -> torch.Tensor:
     return torch.cat([tensor.flatten() for tensor in trained.state_dict().values()])
 
@@ -47,7 +57,7 @@ def weights(trained: torch.nn.Module) -> torch.Tensor:
 def undisturbed(sampler, tmp_path_factory) -> tuple[torch.Tensor, list[dict]]:
     """The weights of a run that nothing happened to, and its log."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    trained = weights(fit(network(), sampler, CONFIG, folder, RUN))
+    trained = weights(fit(task(), sampler, CONFIG, folder, RUN))
     assert not torch.equal(trained, weights(network()))
     return trained, read_log(folder)
 
@@ -89,16 +99,16 @@ def nonsense(batch: dict) -> dict:
 @pytest.mark.parametrize("at", [2, 5, 6, 13, 16])
 def test_a_resumed_run_takes_the_steps_that_are_left_and_ends_alike(sampler, undisturbed, tmp_path, at):
     with pytest.raises(Stop):
-        fit(network(), Failing(sampler, {at}, stop), CONFIG, tmp_path, RUN)
+        fit(task(), Failing(sampler, {at}, stop), CONFIG, tmp_path, RUN)
     resumed = Failing(sampler, set(), stop)
-    trained = fit(network(), resumed, CONFIG, tmp_path, RUN)
+    trained = fit(task(), resumed, CONFIG, tmp_path, RUN)
     assert resumed.drawn == list(range(at // 5 * 5, STEPS))
     assert torch.equal(weights(trained), undisturbed[0])
     assert read_log(tmp_path) == undisturbed[1]
     # The budget is spent: nothing more is done.
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     again = Failing(sampler, set(), stop)
-    assert torch.equal(weights(fit(network(), again, CONFIG, tmp_path, RUN)), undisturbed[0])
+    assert torch.equal(weights(fit(task(), again, CONFIG, tmp_path, RUN)), undisturbed[0])
     assert again.drawn == []
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -106,21 +116,23 @@ def test_a_resumed_run_takes_the_steps_that_are_left_and_ends_alike(sampler, und
 def test_all_terms_and_layouts_come_back(sampler, tmp_path):
     """Flow-refine has a second loss term, convolutions in channels-last layout, and knows every position."""
     sampler = ExampleSampler(sampler.stacks, patch=32, seed=0)
-    config = TrainingConfig(steps=8, batch=2, margin=4, warmup_steps=2, checkpoint_steps=3, ssim_from=0.4)
+    config = TrainingConfig(steps=8, batch=2, warmup_steps=2, checkpoint_steps=3)
     trained = []
     for folder, at in ((tmp_path / "whole", set()), (tmp_path / "stopped", {5})):
         torch.manual_seed(1)
         try:
-            made = fit(
-                build("flow-refine", widths=(8, 8, 8)), Failing(sampler, at, stop), config, folder, RUN
-            )
+            made = fit(refining(), Failing(sampler, at, stop), config, folder, RUN)
         except Stop:
             torch.manual_seed(2)  # what is resumed owes nothing to where it starts
-            made = fit(build("flow-refine", widths=(8, 8, 8)), sampler, config, folder, RUN)
+            made = fit(refining(), sampler, config, folder, RUN)
         trained.append(weights(made))
     assert torch.equal(*trained)
     assert read_log(tmp_path / "whole") == read_log(tmp_path / "stopped")
     assert all(line["uncertainty"] != 0 for line in read_log(tmp_path / "whole"))
+
+
+def refining() -> SliceTask:
+    return task(build("flow-refine", widths=(8, 8, 8)), ssim_from=0.4)
 
 
 def die(*arguments: object) -> None:
@@ -162,7 +174,7 @@ def test_killed_at_every_moment_of_writing_it_ends_alike(
             return real(*arguments, **named)
 
         monkeypatch.setattr(place, name, call)
-        fit(network(), sampler, CONFIG, tmp_path, RUN)
+        fit(task(), sampler, CONFIG, tmp_path, RUN)
 
     for count in range(40):
         code = _in_a_process(lambda count=count: survive_calls(count))
@@ -173,7 +185,7 @@ def test_killed_at_every_moment_of_writing_it_ends_alike(
     else:
         pytest.fail("it never came through")
     assert kills >= 2
-    trained = fit(network(), Failing(sampler, set(range(STEPS)), stop), CONFIG, tmp_path, RUN)
+    trained = fit(task(), Failing(sampler, set(range(STEPS)), stop), CONFIG, tmp_path, RUN)
     assert torch.equal(weights(trained), undisturbed[0])
     assert read_log(tmp_path) == undisturbed[1]
     assert not list(tmp_path.glob("*.partial"))
@@ -189,7 +201,7 @@ def test_killed_from_outside_it_ends_alike(sampler, undisturbed, tmp_path):
         if child == 0:
             code = 1
             try:
-                fit(network(), sampler, CONFIG, tmp_path, RUN)
+                fit(task(), sampler, CONFIG, tmp_path, RUN)
                 code = 0
             finally:
                 os._exit(code)
@@ -202,7 +214,7 @@ def test_killed_from_outside_it_ends_alike(sampler, undisturbed, tmp_path):
         assert code == -signal.SIGKILL
         kills += 1
     assert kills >= 2
-    trained = fit(network(), Failing(sampler, set(range(STEPS)), stop), CONFIG, tmp_path, RUN)
+    trained = fit(task(), Failing(sampler, set(range(STEPS)), stop), CONFIG, tmp_path, RUN)
     assert torch.equal(weights(trained), undisturbed[0])
 
 
@@ -210,18 +222,18 @@ def test_what_the_guard_knows_survives(sampler, tmp_path):
     """Nonsense on both sides of the checkpoint: three steps in a row send the run back, wherever it was stopped."""
     at = {3, 8, 9, 10, 12, 13}
     whole = Failing(sampler, at, nonsense)
-    expected = weights(fit(network(), whole, CONFIG, tmp_path / "whole", RUN))
+    expected = weights(fit(task(), whole, CONFIG, tmp_path / "whole", RUN))
     content = load_checkpoint(tmp_path / "whole")
     assert content["guard"]["skipped"] == 6
     assert content["guard"]["restores"] == 1
     assert content["guard"]["scale"] == 0.6
     with pytest.raises(Stop):
-        fit(network(), Failing(Failing(sampler, at, nonsense), {11}, stop), CONFIG, tmp_path / "stopped", RUN)
+        fit(task(), Failing(Failing(sampler, at, nonsense), {11}, stop), CONFIG, tmp_path / "stopped", RUN)
     stopped = load_checkpoint(tmp_path / "stopped")
     assert stopped["state"]["step"] == 10  # though step 10 was skipped
     assert stopped["guard"]["hits"] == 2
     assert not any(torch.equal(a, b) for a, b in zip(_tensors(stopped["good"]), _tensors(stopped)))
-    resumed = fit(network(), Failing(sampler, at, nonsense), CONFIG, tmp_path / "stopped", RUN)
+    resumed = fit(task(), Failing(sampler, at, nonsense), CONFIG, tmp_path / "stopped", RUN)
     assert torch.equal(weights(resumed), expected)
     assert read_log(tmp_path / "stopped") == read_log(tmp_path / "whole")
 
@@ -232,7 +244,7 @@ def _tensors(content: dict) -> list[torch.Tensor]:
 
 def test_a_skipped_step_does_not_skip_its_checkpoint(sampler, tmp_path):
     with pytest.raises(Stop):
-        fit(network(), Failing(Failing(sampler, {4}, nonsense), {5}, stop), CONFIG, tmp_path, RUN)
+        fit(task(), Failing(Failing(sampler, {4}, nonsense), {5}, stop), CONFIG, tmp_path, RUN)
     assert load_checkpoint(tmp_path)["state"]["step"] == 5
     assert [line["step"] for line in read_log(tmp_path)] == [5]
 
@@ -270,11 +282,11 @@ class Exploding(torch.nn.Module):
 def test_a_gradient_that_is_not_finite_changes_nothing(sampler, monkeypatch, gradient):
     exploding = Exploding(3, gradient)
     monkeypatch.setattr(
-        training_module,
+        slices,
         "predict",
         lambda net, batch: (net(batch["slices"][:, 1:3] / 1000, 0.5), batch["target"], None),
     )
-    training = Training(exploding, CONFIG)
+    training = Training(task(exploding), CONFIG)
     states = []
     for number in range(4):
         training.step(sampler.batch(number, 2))
@@ -291,7 +303,7 @@ def test_statistics_of_a_skipped_step_are_forgotten(sampler):
     """Batch normalization takes its means from what it sees, also where the step is then refused."""
     torch.manual_seed(0)
     trained = build("dsi-unet", norm="batch")
-    training = Training(trained, CONFIG)
+    training = Training(task(trained), CONFIG)
     bad = sampler.batch(0, 2)
     training.step(
         {**bad, "slices": bad["slices"] * float("nan"), "percentiles": bad["percentiles"] * float("nan")}
@@ -302,7 +314,7 @@ def test_statistics_of_a_skipped_step_are_forgotten(sampler):
 
 def test_three_bad_steps_lead_back_to_good_weights(sampler):
     trained = network()
-    training = Training(trained, CONFIG)
+    training = Training(task(trained), CONFIG)
     for number in range(4):
         training.step(sampler.batch(number, 2))
     training.note()
@@ -315,28 +327,115 @@ def test_three_bad_steps_lead_back_to_good_weights(sampler):
     assert training.guard.restores == 1
     training.step(sampler.batch(6, 2))
     assert not torch.equal(weights(trained), good)
-    assert training.optimizer.param_groups[0]["lr"] < 0.61 * CONFIG.learning_rate
+    assert training.optimizers[0].param_groups[0]["lr"] < 0.61 * CONFIG.learning_rate
 
 
-def test_bad_validation_batches_are_counted_not_averaged(sampler):
+def test_validation_is_the_same_for_all_losses_and_networks(sampler):
+    """Linear interpolation in the disguise of a network scores as linear interpolation does."""
+    watched = Validation(sampler.stacks, side=48)
     trained = network().eval()
-    good = validate(trained, sampler, CONFIG)
-    assert good["validation"] > 0
+    for parameter in trained.parameters():
+        torch.nn.init.zeros_(parameter)
+    found = watched.score("msi-cnn", trained)
+    assert watched.score("msi-cnn", trained) == found
+    (crop,) = watched.crops
+    images = [crop.truth[k].astype(float) for k in range(len(crop.truth))]
+    chosen = [2 * n + 1 for n in evenly(list(range(1, 4)), 2)]
+    linear = [(0.5 * (images[k - 1] + images[k + 1]), images[k]) for k in chosen]
+    assert found["psnr"] == pytest.approx(
+        np.mean([psnr(windowed(a), windowed(b)) for a, b in linear]), abs=2e-3
+    )
+    assert found["mae_hu"] == pytest.approx(np.mean([np.abs(a - b).mean() for a, b in linear]), abs=0.3)
+    assert found["validation_not_finite"] == 0
+
+
+def test_bad_validation_slices_are_counted_not_averaged(sampler):
+    watched = Validation([*sampler.stacks, *sampler.stacks], side=48)
+    trained = network().eval()
+    good = watched.score("msi-cnn", trained)
+    torch.nn.init.constant_(trained.exit.bias, float("nan"))
+    bad = watched.score("msi-cnn", trained)
+    assert bad == {"validation_not_finite": 4, "psnr": None, "mae_hu": None}
     assert good["validation_not_finite"] == 0
-    assert validate(trained, sampler, CONFIG) == good
-    some = validate(trained, Failing(sampler, {1}, nonsense), CONFIG)
-    assert np.isfinite(some["validation"])
-    assert some["validation_not_finite"] == 1
-    assert validate(trained, Failing(sampler, {0, 1, 2, 3}, nonsense), CONFIG)["validation"] is None
 
 
-def test_validation_is_logged_and_changes_nothing(sampler, undisturbed, tmp_path):
-    other = ExampleSampler(sampler.stacks, patch=32, seed=9, middle_only=True)
-    trained = fit(network(), sampler, CONFIG, tmp_path, RUN, validation=other)
+def test_validation_is_logged_and_changes_nothing_but_what_is_kept(sampler, undisturbed, tmp_path):
+    trained = fit(task(), sampler, CONFIG, tmp_path, RUN, validation=Validation(sampler.stacks, side=48))
     assert torch.equal(weights(trained), undisturbed[0])
     log = read_log(tmp_path)
     assert [line["step"] for line in log] == [5, 10, 15, 17]
-    assert all(line["validation"] > 0 for line in log)
+    best = load_checkpoint(tmp_path)["best"]
+    assert best["psnr"] == max(line["psnr"] for line in log)
+    assert best["step"] in [line["step"] for line in log if line["psnr"] == best["psnr"]]
+
+
+def test_training_ends_where_nothing_is_gained_and_a_resumed_one_ends_there_too(sampler, tmp_path):
+    """Nearly no learning: each validation is as the one before, to the relative delta."""
+    config = TrainingConfig(**{**vars(CONFIG), "steps": 40, "learning_rate": 1e-9, "patience": 3})
+    watched = Validation(sampler.stacks, side=48)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    expected = weights(fit(task(), sampler, config, whole, RUN, watched))
+    assert [line["step"] for line in read_log(whole)] == [5, 10, 15, 20]
+    with pytest.raises(Stop):
+        fit(task(), Failing(sampler, {17}, stop), config, stopped, RUN, watched)
+    assert torch.equal(weights(fit(task(), sampler, config, stopped, RUN, watched)), expected)
+    assert read_log(stopped) == read_log(whole)
+    again = Failing(sampler, set(range(40)), stop)
+    fit(task(), again, config, stopped, RUN, watched)
+    assert again.drawn == []
+
+
+def test_asked_to_stop_it_stops_at_once_and_what_goes_on_cannot_tell(sampler, undisturbed, tmp_path):
+    class AfterStep:
+        def __init__(self, count: int):
+            self.count = count
+
+        def __call__(self) -> bool:
+            self.count -= 1
+            return self.count < 0
+
+    fit(task(), sampler, CONFIG, tmp_path, RUN, stop=AfterStep(7))
+    assert load_checkpoint(tmp_path)["state"]["step"] == 8
+    assert [line["step"] for line in read_log(tmp_path)] == [5]
+    resumed = Failing(sampler, set(), stop)
+    trained = fit(task(), resumed, CONFIG, tmp_path, RUN)
+    assert resumed.drawn == list(range(8, STEPS))
+    assert torch.equal(weights(trained), undisturbed[0])
+    assert read_log(tmp_path) == undisturbed[1]
+
+
+@pytest.mark.parametrize("kind", ["adversarial", "diffusion", "four-slices", "saint-ami", "saint-rfn"])
+def test_every_kind_of_task_resumes_to_the_same_bits(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    dense = moving_ellipse(slices=24, size=64, shift=0.5) + rng.normal(0, 8, (24, 64, 64))
+    stacks = [Stack("ellipses", dense.round().astype(np.int16), 1.0, 0.5, 1.0, (-1000.0, 800.0))]
+    small = {"features": 8, "blocks": 1, "layers": 1, "growth": 4}
+    architecture, config, examples = {
+        "adversarial": ("msi-gan", {"channels": 4, "blocks": 1}, {"patch": 32}),
+        "diffusion": ("ddpm", {"channels": 8}, {"patch": 32}),
+        "four-slices": ("i3net", {"channels": 4, "blocks": 3}, {"patch": 32}),
+        "saint-ami": ("saint", {"ami": small, "rfn": small}, {"patch": 32, "slices": 4}),
+        "saint-rfn": ("saint", {"ami": small, "rfn": small}, {"patch": 16, "slices": 3}),
+    }[kind]
+    settings = TrainingConfig(steps=5, batch=2, warmup_steps=2, checkpoint_steps=2)
+    ends = []
+    for folder, at in ((tmp_path / "whole", set()), (tmp_path / "stopped", {3})):
+        for attempt in range(2):
+            torch.manual_seed(attempt if at else 0)
+            trained = build_task(kind, architecture, config, {})
+            sampler = Failing(trained.sampler(stacks, 0, **examples), at if attempt == 0 else set(), stop)
+            if attempt == 0:
+                torch.manual_seed(0)
+                trained = build_task(kind, architecture, config, {})
+            elif kind == "adversarial":  # the checkpoint holds the discriminator too
+                torch.nn.init.zeros_(trained.judge.head.weight)
+            try:
+                made = fit(trained, sampler, settings, folder, RUN)
+            except Stop:
+                continue
+            break
+        ends.append(weights(made))
+    assert torch.equal(*ends)
 
 
 # Checkpoints
@@ -345,7 +444,7 @@ def test_validation_is_logged_and_changes_nothing(sampler, undisturbed, tmp_path
 @pytest.mark.parametrize("damage", ["cut", "empty", "bit", "other file"])
 def test_the_checkpoint_before_stands_in_for_a_damaged_one(sampler, undisturbed, tmp_path, damage):
     with pytest.raises(Stop):
-        fit(network(), Failing(sampler, {12}, stop), CONFIG, tmp_path, RUN)
+        fit(task(), Failing(sampler, {12}, stop), CONFIG, tmp_path, RUN)
     latest, previous = (tmp_path / name for name in NAMES)
     content = bytearray(latest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -353,12 +452,12 @@ def test_the_checkpoint_before_stands_in_for_a_damaged_one(sampler, undisturbed,
         {"cut": content[:-900], "empty": b"", "bit": content, "other file": b"PK and nothing"}[damage]
     )
     assert load_checkpoint(tmp_path)["state"]["step"] == 5
-    trained = fit(network(), sampler, CONFIG, tmp_path, RUN)
+    trained = fit(task(), sampler, CONFIG, tmp_path, RUN)
     assert torch.equal(weights(trained), undisturbed[0])
     for path in (latest, previous):
         path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="remove what is damaged"):
-        fit(network(), sampler, CONFIG, tmp_path, RUN)
+        fit(task(), sampler, CONFIG, tmp_path, RUN)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(sampler, tmp_path, monkeypatch):
@@ -374,7 +473,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(sampler, tmp_path, monkeypatch
 
     monkeypatch.setattr(training_module, "save_checkpoint", save)
     with pytest.raises(OSError, match="No space"):
-        fit(network(), sampler, CONFIG, tmp_path, RUN)
+        fit(task(), sampler, CONFIG, tmp_path, RUN)
     assert load_checkpoint(tmp_path)["state"]["step"] == 5
     assert not list(tmp_path.glob("*.partial"))
 
@@ -392,25 +491,25 @@ OTHERS = {
 def test_another_run_is_refused_and_leaves_all_as_it_was(sampler, tmp_path, case):
     changes, word = OTHERS[case]
     with pytest.raises(Stop):
-        fit(network(), Failing(sampler, {12}, stop), CONFIG, tmp_path, RUN)
+        fit(task(), Failing(sampler, {12}, stop), CONFIG, tmp_path, RUN)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     other = ExampleSampler(sampler.stacks, patch=changes.get("patch", 32), seed=0, middle_only=True)
     with pytest.raises(InputError, match=f"differs in: {word}"):
-        fit(network(), other, changes.get("config", CONFIG), tmp_path, changes.get("run", RUN))
+        fit(task(), other, changes.get("config", CONFIG), tmp_path, changes.get("run", RUN))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_checkpoint_of_an_earlier_version_is_refused(sampler, tmp_path):
     torch.save({"average": {}, "state": {"step": 5}}, tmp_path / NAMES[0])
     with pytest.raises(InputError, match="earlier version"):
-        fit(network(), sampler, CONFIG, tmp_path, RUN)
+        fit(task(), sampler, CONFIG, tmp_path, RUN)
     assert os.listdir(tmp_path) == [NAMES[0]]
 
 
 def test_a_larger_budget_goes_on(sampler, tmp_path):
-    fit(network(), sampler, CONFIG, tmp_path, RUN)
+    fit(task(), sampler, CONFIG, tmp_path, RUN)
     more = Failing(sampler, set(), stop)
-    fit(network(), more, TrainingConfig(**{**vars(CONFIG), "steps": 20}), tmp_path, RUN)
+    fit(task(), more, TrainingConfig(**{**vars(CONFIG), "steps": 20}), tmp_path, RUN)
     assert more.drawn == [17, 18, 19]
     assert json.loads((tmp_path / "run.json").read_text())["settings"]["steps"] == 20
 
@@ -425,21 +524,30 @@ def test_minutes_count_over_all_parts_of_a_run(sampler, tmp_path, monkeypatch):
             return super().batch(number, size)
 
     monkeypatch.setattr(training_module.time, "monotonic", lambda: now[0])
-    config = TrainingConfig(minutes=1.75, batch=2, margin=4, checkpoint_steps=5)
+    config = TrainingConfig(minutes=1.75, batch=2, checkpoint_steps=5)
     with pytest.raises(Stop):
-        fit(network(), Clock(sampler, {12}, stop), config, tmp_path, RUN)
+        fit(task(), Clock(sampler, {12}, stop), config, tmp_path, RUN)
     now[0] += 1e6  # a long night in between
     resumed = Clock(sampler, set(), stop)
-    fit(network(), resumed, config, tmp_path, RUN)
+    fit(task(), resumed, config, tmp_path, RUN)
     assert resumed.drawn == list(range(10, 18))
     content = load_checkpoint(tmp_path)
     assert content["state"] == {"step": 18, "seconds": 108.0}
-    assert content["optimizer"]["param_groups"][0]["lr"] < 0.05 * config.learning_rate  # annealed to the end
+    assert (
+        content["optimizer"][0]["param_groups"][0]["lr"] < 0.05 * config.learning_rate
+    )  # annealed to the end
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"minutes": 0}, {"minutes": float("nan")}, {"steps": 0}, {"batch": -1}, {"learning_rate": 0.0}],
+    [
+        {"minutes": 0},
+        {"minutes": float("nan")},
+        {"steps": 0},
+        {"batch": -1},
+        {"learning_rate": 0.0},
+        {"batch": "8"},
+    ],
 )
 def test_settings_that_cannot_be_are_refused(settings):
     with pytest.raises(InputError, match="must be a positive number"):

@@ -12,6 +12,7 @@ from test_catalogue_methods import CONFIGS, Video
 from SliceInterpolationLib.interpolators import NETWORKS, create, on_device
 from SliceInterpolationLib.interpolators.flow import Flow
 from SliceInterpolationLib.interpolators.flow_refine import FlowRefineInterpolator
+from SliceInterpolationLib.interpolators.four_slices import FourSlicesInterpolator
 from SliceInterpolationLib.interpolators.pair import PairInterpolator
 from SliceInterpolationLib.interpolators.through_plane import AcvttInterpolator, SaintInterpolator
 from SliceInterpolationLib.networks import ARCHITECTURES, build
@@ -20,8 +21,13 @@ from SliceInterpolationLib.stack import SliceStack
 from SliceInterpolationLib.volume import AIR_LIMIT_HU
 
 LOCAL = ("flow-refine", "msi-cnn", "msi-unet", "msi-gan", "msi-gan-plus", "saint")
-WHOLE = ("dsi-unet", "ddpm", "rife-style", "ifrnet-style", "acvtt", "torchscript")
-ADAPTERS = {"flow-refine": FlowRefineInterpolator, "saint": SaintInterpolator, "acvtt": AcvttInterpolator}
+WHOLE = ("dsi-unet", "ddpm", "rife-style", "ifrnet-style", "acvtt", "torchscript", "i3net")
+ADAPTERS = {
+    "flow-refine": FlowRefineInterpolator,
+    "saint": SaintInterpolator,
+    "acvtt": AcvttInterpolator,
+    "i3net": FourSlicesInterpolator,
+}
 
 
 @pytest.fixture(autouse=True)

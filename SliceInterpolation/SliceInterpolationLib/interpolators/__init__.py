@@ -30,6 +30,7 @@ NETWORKS = {
     "rife-style": _PAIR,
     "ifrnet-style": _PAIR,
     "torchscript": _PAIR,
+    "i3net": ("four_slices", "FourSlicesInterpolator"),
     "saint": ("through_plane", "SaintInterpolator"),
     "acvtt": ("through_plane", "AcvttInterpolator"),
 }
@@ -72,8 +73,19 @@ def run_model(
     report: Callable[[str], None] | None = None,
 ) -> Interpolator:
     """The interpolator that runs a model of the catalogue, or of anywhere else, with its loaded network."""
-    module, adapter = NETWORKS[model.card["architecture"]]
-    return getattr(import_module(f".{module}", __name__), adapter)(network, model.name, device, report)
+    return run_network(model.card["architecture"], network, model.name, device, report)
+
+
+def run_network(
+    architecture: str,
+    network: torch.nn.Module,
+    name: str,
+    device: str = "cpu",
+    report: Callable[[str], None] | None = None,
+) -> Interpolator:
+    """The interpolator that runs a network of an architecture; name: what to call it in remarks."""
+    module, adapter = NETWORKS[architecture]
+    return getattr(import_module(f".{module}", __name__), adapter)(network, name, device, report)
 
 
 __all__ = [
@@ -86,4 +98,5 @@ __all__ = [
     "model_of",
     "needs_torch",
     "run_model",
+    "run_network",
 ]

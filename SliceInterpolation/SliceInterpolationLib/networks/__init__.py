@@ -26,6 +26,7 @@ ARCHITECTURES = {
     "acvtt": ("acvtt", "Acvtt"),
     "rife-style": ("rife_style", "RIFEStyle"),
     "ifrnet-style": ("ifrnet_style", "IFRNetStyle"),
+    "i3net": ("i3net", "I3Net"),
     "torchscript": ("torchscript", "TorchScript"),
 }
 

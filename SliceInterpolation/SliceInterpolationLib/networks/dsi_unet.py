@@ -126,8 +126,15 @@ class MBConv(nn.Module):
 BLOCKS = {"conv": ConvBlock, "fused": FusedMBConv, "mbconv": MBConv}
 
 
+def scaled(channels: int, width: float) -> int:
+    """Channels times a width, as a multiple of 8 that group normalization can divide."""
+    return max(8, round(channels * width / 8) * 8)
+
+
 class EfficientNetV2S(nn.Module):
     """Feature extractor of EfficientNetV2-S, without its classification head: 19,847,032 parameters.
+
+    width, depth: all channels, and the repeats of all blocks, times so much; 1 as published.
 
     Example:
         >>> encoder = EfficientNetV2S()
@@ -135,19 +142,20 @@ class EfficientNetV2S(nn.Module):
         [24, 48, 64, 160, 256]
     """
 
-    channels = tuple(STAGES[stage][-1] for stage in SKIP_STAGES)
-
-    def __init__(self, inputs: int = 2, norm: str = "batch") -> None:
+    def __init__(self, inputs: int = 2, norm: str = "batch", width: float = 1.0, depth: float = 1.0) -> None:
         super().__init__()
-        width = 24
-        self.conv_stem = SameConv2d(inputs, width, 3, stride=2)
-        self.bn1 = normalization(norm, width, 1e-3)
+        if not (0 < width <= 4 and 0 < depth <= 4):
+            raise ValueError(f"width and depth must lie in 0..4, not {width} and {depth}")
+        self.channels = tuple(scaled(STAGES[stage][-1], width) for stage in SKIP_STAGES)
+        before = scaled(24, width)
+        self.conv_stem = SameConv2d(inputs, before, 3, stride=2)
+        self.bn1 = normalization(norm, before, 1e-3)
         self.blocks = nn.ModuleList()
         for block, repeats, stride, expansion, outputs in STAGES:
-            stage = nn.Sequential()
-            for index in range(repeats):
-                stage.append(BLOCKS[block](width, outputs, stride if index == 0 else 1, expansion, norm))
-                width = outputs
+            outputs, stage = scaled(outputs, width), nn.Sequential()
+            for index in range(math.ceil(repeats * depth)):
+                stage.append(BLOCKS[block](before, outputs, stride if index == 0 else 1, expansion, norm))
+                before = outputs
             self.blocks.append(stage)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -190,6 +198,8 @@ class DSIUNet(PairNetwork):
     as published; with a similarity loss the bounded start keeps an early excursion from becoming permanent.
     inference: "whole" slices, or "composite" as the paper evaluated 512x512 slices, see `composite`; training
     sees what it is given either way.
+    width, depth: channels and repeats of the blocks times so much, for machines that are too slow for the published
+    size (1).
 
     Example:
         >>> network = DSIUNet().eval()
@@ -202,14 +212,21 @@ class DSIUNet(PairNetwork):
     multiple = 32
     # No reach: squeeze and excite averages over the whole slice.
 
-    def __init__(self, norm: str = "batch", residual: bool = False, inference: str = "whole") -> None:
+    def __init__(
+        self,
+        norm: str = "batch",
+        residual: bool = False,
+        inference: str = "whole",
+        width: float = 1.0,
+        depth: float = 1.0,
+    ) -> None:
         super().__init__()
         if inference not in ("whole", "composite"):
             raise ValueError(f'inference must be "whole" or "composite", not {inference!r}')
         self.norm, self.residual, self.inference = norm, residual, inference
-        self.encoder = EfficientNetV2S(2, norm)
+        self.encoder = EfficientNetV2S(2, norm, width, depth)
         skips = (*self.encoder.channels[-2::-1], 0)
-        widths = (self.encoder.channels[-1], 256, 128, 64, 32, 16)
+        widths = (self.encoder.channels[-1], *(scaled(one, width) for one in (256, 128, 64, 32, 16)))
         self.decoder = nn.ModuleList(
             DecoderBlock(inputs, skip, outputs, norm)
             for inputs, skip, outputs in zip(widths[:-1], skips, widths[1:])
