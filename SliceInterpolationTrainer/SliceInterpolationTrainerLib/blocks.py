@@ -15,10 +15,9 @@ from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.thick import slab_mean
 from SliceInterpolationLib.volume import AIR_LIMIT_HU
 
-from .data import Stack
+from .data import ATTEMPTS, MOSTLY_AIR, Stack
 
 PROFILES = ("thin", "slab")
-_ATTEMPTS = 50  # at a place that shows more than air
 
 
 class BlockSampler:
@@ -95,12 +94,12 @@ class BlockSampler:
         step = int(rng.integers(1, max(steps, 1) + 1))
         across = self.rows != self.patch and rng.random() < 0.5
         flips = rng.random(3) < 0.5
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             start = int(rng.integers(0, len(stack.slices) - (count - 1) * step))
             chosen = slice(start, start + (count - 1) * step + 1, step)
             sides = (self.patch, self.rows) if across else (self.rows, self.patch)
             block = _patch(stack.slices[chosen], sides, rng)
-            if (block > AIR_LIMIT_HU).mean() > 0.25:
+            if (block > AIR_LIMIT_HU).mean() > MOSTLY_AIR:
                 break
         block = block.transpose(0, 2, 1) if across else block
         block = np.flip(block, np.flatnonzero(flips)).astype(np.float32)

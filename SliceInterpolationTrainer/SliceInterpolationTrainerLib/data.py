@@ -22,6 +22,8 @@ from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.stack import percentiles
 from SliceInterpolationLib.volume import AIR_LIMIT_HU, Volume
 
+ATTEMPTS = 50  # at a place that shows more than air
+MOSTLY_AIR = 0.25  # of tissue in a patch
 AUGMENTATIONS = ("full", "flips")
 _COLUMNS = ("file", "split", "modality", "body")
 
@@ -139,6 +141,9 @@ class ExampleSampler:
     ):
         if augment not in AUGMENTATIONS:
             raise ValueError(f"augment must be one of {', '.join(AUGMENTATIONS)}, not {augment!r}")
+        stacks = [stack for stack in stacks if len(stack.slices) >= 3]
+        if not stacks:
+            raise InputError("No training scan has the three slices that an example needs.")
         self.stacks, self.patch, self.gap_mm, self.seed = stacks, patch, tuple(gap_mm), seed
         self.middle_only, self.augment = middle_only, augment
         weights = np.array([s.weight for s in stacks])
@@ -162,7 +167,10 @@ class ExampleSampler:
         return out
 
     def _draw(self, rng: np.random.Generator) -> Example:
-        while True:
+        best = -1.0
+        attempts = 0
+        while best <= MOSTLY_AIR and (attempts < ATTEMPTS or best < 0):
+            attempts += 1
             stack = self.stacks[rng.choice(len(self.stacks), p=self.shares)]
             task = self._task(stack, rng)
             if task is None:
@@ -171,24 +179,26 @@ class ExampleSampler:
             turned = self.augment == "full" and rng.random() < 0.4
             zoom = float(np.exp(rng.uniform(-0.3, 0.3))) if turned else 1.0
             angle = float(rng.uniform(0, 360)) if zoom != 1.0 else 0.0
-            images = self._cut(stack, [*before, *after, steps], thick, zoom, angle, rng)
-            if images is not None and (images[-1] > AIR_LIMIT_HU).mean() > 0.25:
-                break
+            cut = self._cut(stack, [*before, *after, steps], thick, zoom, angle, rng)
+            tissue = float((cut[-1] > AIR_LIMIT_HU).mean())
+            if tissue > best:  # where a scan is mostly air, the best of many places
+                best, images = tissue, cut
+                t, gap, pixel = (steps - before[1]) / interval, interval * stack.spacing, stack.pixel / zoom
+                thickness, limits = thick * stack.spacing, stack.percentiles
         images = np.ascontiguousarray(_flip(images, rng))
         if self.augment == "full":
             images = _augment(images, rng)
-        t = (steps - before[1]) / interval
         if rng.random() < 0.5:  # seen from the other side
             images[:4], t = images[:4][::-1].copy(), 1 - t
         known = rng.random() < 0.5
         return Example(
             torch.from_numpy(images[:4].copy()),
             torch.from_numpy(images[4:5].copy()),
-            gap_mm=interval * stack.spacing,
-            pixel_mm=stack.pixel / zoom,
-            thickness_mm=thick * stack.spacing if known else 0.0,
+            gap_mm=gap,
+            pixel_mm=pixel,
+            thickness_mm=thickness if known else 0.0,
             t=float(t),
-            percentiles=stack.percentiles,
+            percentiles=limits,
         )
 
     def _task(
@@ -230,8 +240,8 @@ class ExampleSampler:
         zoom: float,
         angle: float,
         rng: np.random.Generator,
-    ) -> np.ndarray | None:
-        """The same patch of five slices, (5, patch, patch) float32; None where the scan is too small."""
+    ) -> np.ndarray:
+        """The same patch of five slices, (5, patch, patch) float32, continued by reflection where the scan is small."""
         side = self.patch if zoom == 1.0 else int(np.ceil(self.patch / zoom * 1.42)) + 2
         rows, columns = stack.slices.shape[1:]
         top = int(rng.integers(0, max(rows - side, 0) + 1))

@@ -150,7 +150,10 @@ class Training:
         self.config, self.crew = config, crew or Crew()
         self.task = task
         for module in (task.network, *task.companions):
-            module.to(self.crew.device, memory_format=torch.channels_last).train()
+            module.to(self.crew.device).train()
+            for weight in module.parameters():
+                if weight.ndim == 4:  # the faster layout for convolutions of images
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         self.network = task.network
         self.average = copy.deepcopy(task.network).eval()
         kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam

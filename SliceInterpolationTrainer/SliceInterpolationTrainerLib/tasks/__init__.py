@@ -45,6 +45,10 @@ def build_task(
     """
     if kind not in TASKS:
         raise InputError(f"There is no task '{kind}'; known are {', '.join(TASKS)}.")
+    if architecture not in TASKS[kind].networks:
+        raise InputError(
+            f"The task '{kind}' trains {', '.join(TASKS[kind].networks)}, and cannot train '{architecture}'."
+        )
     network = build(architecture, **config)
     if before is not None:
         own = network.state_dict()

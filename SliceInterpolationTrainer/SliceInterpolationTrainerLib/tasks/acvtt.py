@@ -19,6 +19,8 @@ from .base import Batch, Task
 class AcvttTransferTask(Task):
     """First stage: through-plane images, with random axial slices of the same scan as references."""
 
+    networks = ("acvtt",)
+
     def __init__(self, network: torch.nn.Module, architecture: str = "acvtt"):
         super().__init__(network, architecture)
         self._window, self._loss = WINDOWS[network.intensity], L1()
@@ -60,6 +62,8 @@ class AcvttFusionTask(Task):
 
     margin: pixels at the patch border that do not count, since the views lack their surroundings there.
     """
+
+    networks = ("acvtt",)
 
     def __init__(self, network: torch.nn.Module, architecture: str = "acvtt", margin: int = 4):
         super().__init__(network, architecture)

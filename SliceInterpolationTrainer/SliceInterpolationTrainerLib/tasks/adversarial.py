@@ -10,7 +10,7 @@ import torch
 from SliceInterpolationLib.networks.msi_gan import PatchDiscriminator
 
 from ..losses import Adversarial, FeatureMatching
-from ..prediction import in_domain
+from ..prediction import TRAINABLE, in_domain
 from .base import Batch
 from .slices import SliceTask
 
@@ -22,6 +22,8 @@ class AdversarialTask(SliceTask):
     study's basic GAN, 0.01 in the improved one). feature_weight: of the L1 between the discriminator's features (0 and
     0.1). Further options as of `SliceTask`.
     """
+
+    networks = tuple(name for name in TRAINABLE if name != "flow-refine")
 
     def __init__(
         self,

@@ -31,6 +31,8 @@ class Task(ABC):
     but nobody publishes.
     """
 
+    networks: tuple[str, ...] = ()
+    """Architectures that a task of this kind can train."""
     companions: Sequence[torch.nn.Module] = ()
 
     def __init__(self, network: torch.nn.Module, architecture: str):

@@ -15,6 +15,8 @@ from .base import Batch, Task, random_numbers
 class DiffusionTask(Task):
     """Squared error of the network's answer to a slice with noise of a random step."""
 
+    networks = ("ddpm",)
+
     def __init__(self, network: torch.nn.Module, architecture: str = ""):
         super().__init__(network, architecture)
         self._loss = Diffusion()

@@ -17,6 +17,8 @@ from .base import Batch, Task
 class FourSlicesTask(Task):
     """L1 over the slices between four neighboring ones, in the network's window."""
 
+    networks = ("i3net",)
+
     def __init__(self, network: torch.nn.Module, architecture: str = ""):
         super().__init__(network, architecture)
         self._window, self._loss = WINDOWS[network.intensity], L1()

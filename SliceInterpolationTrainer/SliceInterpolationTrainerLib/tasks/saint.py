@@ -18,6 +18,8 @@ from .base import Batch, Task
 class _SaintTask(Task):
     """L1 in units of the networks' scale, so that clipping and guard mean the same here as elsewhere."""
 
+    networks = ("saint",)
+
     def __init__(self, network: torch.nn.Module, architecture: str = "saint"):
         super().__init__(network, architecture)
         self._window, self._loss = WINDOWS[network.intensity], L1()

@@ -11,7 +11,7 @@ from SliceInterpolationLib.networks.blocks import PairNetwork
 from ..data import ExampleSampler, Stack
 from ..losses import L1, Loss, build_loss, similarity_ramp
 from ..objective import reconstruction_loss, uncertainty_loss
-from ..prediction import in_domain, predict
+from ..prediction import TRAINABLE, in_domain, predict
 from .base import Batch, Task
 
 
@@ -25,6 +25,8 @@ class SliceTask(Task):
     that do not count, since flow lacks its surroundings there. ssim_weight, ssim_from: weight of SSIM in "hu", and the
     part of the budget after which it joins in.
     """
+
+    networks = TRAINABLE
 
     def __init__(
         self,
