@@ -40,7 +40,7 @@ class Task(ABC):
 
     @property
     def learners(self) -> Sequence[torch.nn.Module]:
-        """See the class."""
+        """The modules that learn, in the order of their steps."""
         return (self.network,)
 
     @abstractmethod
