@@ -40,7 +40,19 @@ def volumeFromNode(node, guessedUnits: str | None = None) -> Volume:
         volume = volumeFromNode(slicer.util.getNode("CTHead"))
         print(volume.slice_count, volume.slice_spacing, volume.provenance)
     """
-    array = _voxels(node)
+    return _volume(node, _voxels(node), guessedUnits)
+
+
+def gridFromNode(node) -> Volume:
+    """As `volumeFromNode`, without the voxels: where they lie, and what is known of the slices.
+
+    The array has the right shape and takes no memory; nothing of the node is kept. Raises the same errors.
+    """
+    voxels = _voxels(node)
+    return _volume(node, np.broadcast_to(voxels.dtype.type(0), voxels.shape), guessedUnits="arbitrary")
+
+
+def _volume(node, array: np.ndarray, guessedUnits: str | None) -> Volume:
     spacing, origin, direction = _geometry(node)
     own = sliceAttributes(node)
     attributes = attributes_from(own)
@@ -68,10 +80,7 @@ def isResult(node) -> bool:
 
 def isSameGrid(node, other) -> bool:
     """True where the voxels of two volume nodes lie at the same places of their grids; transforms are left aside."""
-    one, two = (
-        volumeFromNode(each, guessedUnits="arbitrary") for each in (node, other)
-    )  # units do not matter
-    return one.same_grid(two)
+    return gridFromNode(node).same_grid(gridFromNode(other))
 
 
 def nodeFromVolume(volume: Volume, name: str, referenceNode=None):
@@ -154,6 +163,7 @@ def copyDisplay(sourceNode, targetNode) -> None:
     target.SetThreshold(source.GetLowerThreshold(), source.GetUpperThreshold())
     target.SetApplyThreshold(source.GetApplyThreshold())
     target.SetInterpolate(source.GetInterpolate())
+    target.SetInvertDisplayScalarRange(source.GetInvertDisplayScalarRange())
     target.EndModify(wasModifying)
 
 

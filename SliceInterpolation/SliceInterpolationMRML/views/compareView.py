@@ -8,101 +8,108 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakMethod
 
 import numpy as np
 import slicer
 import vtk
-from slicer.util import VTKObservationMixin
 
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.interpolation import interpolate
 
 from ..figures.noise import showDiverging
-from ..nodes import copyDisplay, nodeFromVolume, placeLikeReference, removeWithDisplay, volumeFromNode
+from ..nodes import copyDisplay, gridFromNode, nodeFromVolume, placeLikeReference, removeWithDisplay, volumeFromNode
+from .layouts import (
+    BY_COLUMNS_LAYOUT,
+    BY_ROWS_LAYOUT,
+    ORIENTATIONS,
+    SIDES,
+    VIEW_NAMES,
+    compositeNode,
+    currentLayout,
+    layoutNode,
+    sliceNode,
+    suitRows,
+    switchLayout,
+    viewName,
+)
+from .observers import Observers
 from .sliceMarks import SliceMarks
 
-BY_ROWS_LAYOUT, BY_COLUMNS_LAYOUT = 50770, 50771
-ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
-SHOWN = ("result", "original", "linear", "difference")
-_SIDES = ("Original", "Result")
-_COLORS = {"Axial": "#F34A33", "Coronal": "#6EB04B", "Sagittal": "#EDD54C"}
+__all__ = ["BY_COLUMNS_LAYOUT", "BY_ROWS_LAYOUT", "ORIENTATIONS", "SHOWN", "VIEW_NAMES", "CompareView", "viewName"]
+
+SHOWN = ("result", "original", "linear", "difference", "blend")
+_MADE_NAMES = {"linear": "linear interpolation", "difference": "result minus linear"}
 _STANDARD_VIEWS = {"Axial": "Red", "Coronal": "Green", "Sagittal": "Yellow"}
-_VIEW_GROUP = 507
+_FOUR_UP = 3
 
 
-def viewName(side: str, orientation: str) -> str:
-    """Layout name of a view of the compare layouts; side: "Original" or "Result"."""
-    return f"SliceInterpolation{side}{orientation}"
+class CompareView:
+    """The compare layouts and what they show. There is one object of this class, `shared.compareView()`.
 
+    marks: the slice marks that name the two sides. applicationLogic: by default that of the application.
 
-VIEW_NAMES = tuple(viewName(side, orientation) for orientation in ORIENTATIONS for side in _SIDES)
-
-
-def registerLayouts(layoutNode) -> None:
-    """Make both layouts known. Worth doing at startup, so that scenes saved in such a layout open in it."""
-    for number, byRows in ((BY_ROWS_LAYOUT, True), (BY_COLUMNS_LAYOUT, False)):
-        if not layoutNode.IsLayoutDescription(number):
-            layoutNode.AddLayoutDescription(number, _layoutXml(byRows))
-
-
-class CompareView(VTKObservationMixin):
-    """The compare layouts and what they show.
-
-    marks: the slice marks whose captions name the two sides; made here by default. applicationLogic: by default
-    that of the application. isShown tells whether a compare layout was switched on and not restored since.
+    The comparison is on (`isShown`) from `show` to `restore`. It ends by itself when one of its volumes goes, when the
+    layout is changed by others, and when another volume takes the place of one side in all of its views, as the
+    application does with every volume that it loads; the former layout then comes back and shows that volume.
 
     Example::
 
-        compare = CompareView()
+        compare = CompareView(marks)
         compare.show(scanNode, resultNode)     # 3 rows: axial, coronal, sagittal; original left, result right
         compare.setShown("linear")             # the right side shows linear interpolation instead
         compare.restore()                      # the former layout
     """
 
-    def __init__(self, marks: SliceMarks | None = None, applicationLogic: Any = None):
-        VTKObservationMixin.__init__(self)
-        self.marks = marks or SliceMarks()
+    def __init__(self, marks: SliceMarks, applicationLogic: Any = None):
+        self.marks = marks
         self.isShown = False
         self.shown = "result"
         self._applicationLogic = applicationLogic
-        self._original = self._result = None
-        self._made: dict[str, Any] = {}
+        self._observers, self._made = Observers(), {}
+        self._originalId = self._resultId = ""
         self._former: dict[str, Any] = {}
+        self._followers: list[WeakMethod] = []
         self._busy = False
 
-    def show(self, originalNode, resultNode, byRows: bool = True) -> None:
+    @property
+    def canRestore(self) -> bool:
+        """True while there is a layout to go back to: in a compare layout, also one that a saved scene opened in."""
+        return currentLayout() is not None
+
+    def follow(self, method: Callable[[], Any]) -> None:
+        """Call a method of an object, which is not kept alive, when the comparison begins, changes or ends."""
+        self._followers.append(WeakMethod(method))
+
+    def show(self, originalNode, resultNode, byRows: bool | None = None) -> None:
         """Switch to a compare layout of two volumes of one patient.
 
-        byRows: a row for each orientation, original beside result, for tall screens (2 x 3); else a column for
-        each orientation, original above result, for wide ones (3 x 2). Raises InputError where a node is missing.
+        byRows: a row for each orientation, original beside result, for tall screens (2 x 3); False: a column for
+        each orientation, original above result, for wide ones (3 x 2); None: what suits the area of the views.
+        Raises InputError where a node is missing.
         """
         if originalNode is None or resultNode is None:
             raise InputError("Choose the original and the interpolated volume to compare.")
         offsets = _currentOffsets(originalNode)
         self._remember()
         self._forgetVolumes()
-        self._original, self._result, self.shown = originalNode, resultNode, "result"
-        layoutNode = _layoutNode()
-        registerLayouts(layoutNode)
-        layoutNode.SetViewArrangement(BY_ROWS_LAYOUT if byRows else BY_COLUMNS_LAYOUT)
-        _processEvents()
-        copyDisplay(originalNode, resultNode)
-        for name in VIEW_NAMES:
-            composite = _compositeNode(name)
-            composite.SetBackgroundVolumeID(originalNode.GetID())
-            composite.SetForegroundVolumeID(None)
-            composite.SetLabelVolumeID(None)
-            composite.SetLinkedControl(True)
-            composite.SetHotLinkedControl(True)
-        self._showOnResultSide(resultNode, "result")
-        self._place(offsets)
+        self._originalId, self._resultId, self.shown = originalNode.GetID(), resultNode.GetID(), "result"
+        self._once(lambda: self._fill(originalNode, resultNode, suitRows() if byRows is None else byRows))
+        self._place(originalNode, offsets)
         self._showCrosshair()
         self._observe()
         self.isShown = True
-        self.marks.update()
+        self._nameRoles()
+        self._tell()
+
+    def setArrangement(self, byRows: bool | None) -> None:
+        """Switch between rows and columns at once; place, zoom and crosshair stay."""
+        if self.isShown:
+            self._once(lambda: switchLayout(suitRows() if byRows is None else byRows, currentLayout()[1]))
 
     def setShown(self, what: str) -> None:
-        """What the result side shows: "result", "original", "linear" or "difference" (result minus linear).
+        """What the result side shows: one of `SHOWN`. "difference" is result minus linear, "blend" the result over
+        the original, see `setOpacity`.
 
         Linear interpolation of the original is computed when first asked for. Raises InputError before `show`.
         """
@@ -110,10 +117,22 @@ class CompareView(VTKObservationMixin):
             raise ValueError(f"{what} is none of {SHOWN}")
         if not self.isShown:
             raise InputError("Switch on the compare view first.")
-        node = {"result": self._result, "original": self._original}.get(what) or self._madeNode(what)
+        background, foreground = {
+            "result": (self._resultId, None),
+            "original": (self._originalId, None),
+            "blend": (self._originalId, self._resultId),
+        }.get(what) or (self._madeNode(what).GetID(), None)
         self.shown = what
-        self._showOnResultSide(node, what)
-        self.marks.update()
+        self._once(lambda: self._putOnResultSide(background, foreground))
+        self._nameRoles()
+        self._tell()
+
+    def setOpacity(self, opacity: float) -> None:
+        """Of the result over the original on the result side, 0 to 1, while "blend" is shown."""
+        for orientation in ORIENTATIONS:
+            composite = compositeNode(viewName("Result", orientation))
+            if self.isShown and self.shown == "blend" and composite is not None:
+                composite.SetForegroundOpacity(opacity)
 
     def setSlab(self, thicknessMm: float) -> None:
         """Show the mean over a slab of this thickness in all views; 0 for single planes.
@@ -121,73 +140,110 @@ class CompareView(VTKObservationMixin):
         A slab as thick as the acquired slices shows the result with the noise and the resolution of the scan.
         """
         for name in VIEW_NAMES:
-            sliceNode = _sliceNode(name)
-            wasModifying = sliceNode.StartModify()
-            sliceNode.SetSlabReconstructionEnabled(thicknessMm > 0)
+            node = sliceNode(name)
+            wasModifying = node.StartModify()
+            node.SetSlabReconstructionEnabled(thicknessMm > 0)
             if thicknessMm > 0:
-                sliceNode.SetSlabReconstructionType(vtk.VTK_IMAGE_SLAB_MEAN)
-                sliceNode.SetSlabReconstructionThickness(thicknessMm)
-            sliceNode.EndModify(wasModifying)
+                node.SetSlabReconstructionType(vtk.VTK_IMAGE_SLAB_MEAN)
+                node.SetSlabReconstructionThickness(thicknessMm)
+            node.EndModify(wasModifying)
 
     def jumpTo(self, ras: tuple[float, float, float]) -> None:
         """Move all views to a point in RAS mm and put the crosshair there."""
         for name in VIEW_NAMES:
-            _sliceNode(name).JumpSliceByOffsetting(*ras)
+            sliceNode(name).JumpSliceByOffsetting(*ras)
         crosshair = _crosshairNode()
         if crosshair is not None:
             crosshair.SetCrosshairRAS(ras)
 
+    def toSynthesized(self, step: int) -> None:
+        """Move the axial views to the next (1) or previous (-1) slice of the result that was not acquired."""
+        result = slicer.mrmlScene.GetNodeByID(self._resultId) if self.isShown else None
+        if result is None:
+            return
+        grid, node = gridFromNode(result), sliceNode(viewName("Result", "Axial"))
+        wanted = _positionsOf(node, result, grid, "S" if "S" in grid.provenance else "D")
+        here = node.GetSliceOffset()
+        ahead = [offset for offset in wanted if (offset - here) * step > 1e-3 * grid.slice_spacing]
+        if ahead:
+            node.SetSliceOffset(min(ahead) if step > 0 else max(ahead))
+
     def restore(self) -> None:
-        """Go back to the former layout and leave no observer, caption or helper volume behind."""
-        self.removeObservers()
-        for name in VIEW_NAMES:
-            self.marks.setCaption(name, "")
-        layoutNode, crosshair = _layoutNode(), _crosshairNode()
-        if self.isShown and layoutNode.GetViewArrangement() in (BY_ROWS_LAYOUT, BY_COLUMNS_LAYOUT):
-            layoutNode.SetViewArrangement(self._former["layout"])
+        """Go back to the former layout and leave no observer, name or helper volume behind."""
+        former = self._former.get("layout", _FOUR_UP)
+        self._end()
+        if currentLayout() is not None:
+            layoutNode().SetViewArrangement(former)
+        self._tell()
+
+    def _end(self) -> None:
+        """Let go of everything; the layout stays."""
+        self._observers.clear()
+        self.marks.setRoles({}, ())
+        crosshair = _crosshairNode()
         if self.isShown and crosshair is not None:
             crosshair.SetCrosshairMode(self._former["crosshair"])
+            crosshair.SetCrosshairRAS(self._former["place"])
         self.isShown = False
         self._former = {}
         self._forgetVolumes()
 
     def _remember(self) -> None:
-        layoutNode, crosshair = _layoutNode(), _crosshairNode()
-        if not self.isShown:
-            arrangement = layoutNode.GetViewArrangement()
-            if arrangement in (BY_ROWS_LAYOUT, BY_COLUMNS_LAYOUT):  # a scene that was saved in such a layout
-                arrangement = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
-            mode = crosshair.GetCrosshairMode() if crosshair is not None else None
-            self._former = {"layout": arrangement, "crosshair": mode}
-        self.removeObservers()
+        self._observers.clear()
+        if self.isShown:
+            return
+        arrangement, crosshair = layoutNode().GetViewArrangement(), _crosshairNode()
+        if currentLayout() is not None:  # a scene that was saved in such a layout
+            arrangement = _FOUR_UP
+        self._former = {"layout": arrangement}
+        if crosshair is not None:
+            self._former.update(
+                crosshair=crosshair.GetCrosshairMode(), place=tuple(crosshair.GetCrosshairRAS())
+            )
 
     def _forgetVolumes(self) -> None:
-        for node in self._made.values():
-            removeWithDisplay(node)
+        for nodeId in self._made.values():
+            node = slicer.mrmlScene.GetNodeByID(nodeId)
+            if node is not None:
+                removeWithDisplay(node)
         self._made = {}
-        self._original = self._result = None
+        self._originalId = self._resultId = ""
 
-    def _showOnResultSide(self, node, what: str) -> None:
-        captions = {
-            "result": f"result: {self._result.GetName()}",
-            "original": f"original: {self._original.GetName()}",
-            "linear": "linear interpolation",
-            "difference": "result minus linear",
-        }
+    def _fill(self, originalNode, resultNode, byRows: bool) -> None:
+        switchLayout(byRows)
+        copyDisplay(originalNode, resultNode)
+        for name in VIEW_NAMES:
+            composite = compositeNode(name)
+            composite.SetBackgroundVolumeID(originalNode.GetID())
+            composite.SetForegroundVolumeID(None)
+            composite.SetLabelVolumeID(None)
+            composite.SetLinkedControl(True)
+            composite.SetHotLinkedControl(True)
+        self._putOnResultSide(resultNode.GetID(), None)
+
+    def _putOnResultSide(self, backgroundId: str, foregroundId: str | None) -> None:
         for orientation in ORIENTATIONS:
-            name = viewName("Result", orientation)
-            _compositeNode(name).SetBackgroundVolumeID(node.GetID())
-            self.marks.setCaption(name, captions[what])
-            self.marks.setCaption(viewName("Original", orientation), captions["original"])
+            composite = compositeNode(viewName("Result", orientation))
+            composite.SetForegroundVolumeID(foregroundId)
+            composite.SetForegroundOpacity(0.5 if foregroundId else 0.0)
+            composite.SetBackgroundVolumeID(backgroundId)
+
+    def _nameRoles(self) -> None:
+        roles = {self._originalId: "original", self._resultId: "result"}
+        roles.update({nodeId: _MADE_NAMES[what] for what, nodeId in self._made.items()})
+        self.marks.setRoles(roles, VIEW_NAMES)
 
     def _madeNode(self, what: str):
-        if what not in self._made:
-            self._made[what] = self._linear() if what == "linear" else self._difference()
-            self._made[what].SetSaveWithScene(False)
-        return self._made[what]
+        node = slicer.mrmlScene.GetNodeByID(self._made.get(what, ""))
+        if node is None:
+            node = self._linear() if what == "linear" else self._difference()
+            node.SetSaveWithScene(False)
+            self._made[what] = node.GetID()
+        return node
 
     def _linear(self):
-        original, result = volumeFromNode(self._original), volumeFromNode(self._result)
+        originalNode, resultNode = map(slicer.mrmlScene.GetNodeByID, (self._originalId, self._resultId))
+        original, result = volumeFromNode(originalNode), volumeFromNode(resultNode)
         factor = round(original.slice_spacing / result.along(original.slice_axis).slice_spacing)
         if factor > 1:
             original = interpolate(
@@ -197,72 +253,83 @@ class CompareView(VTKObservationMixin):
             raise InputError(
                 "The result is not on the refined grid of the original; nothing to compare with."
             )
-        node = nodeFromVolume(original, f"{self._original.GetName()} linear", self._original)
+        node = nodeFromVolume(original, f"{originalNode.GetName()} linear", originalNode)
         self._observeDisplay(node)
         return node
 
     def _difference(self):
-        linear = volumeFromNode(self._madeNode("linear"))
-        result = volumeFromNode(self._result)
+        originalNode, resultNode = map(slicer.mrmlScene.GetNodeByID, (self._originalId, self._resultId))
+        linear, result = volumeFromNode(self._madeNode("linear")), volumeFromNode(resultNode)
         volume = result.with_map(result.array.astype(np.float32) - linear.array)
-        node = nodeFromVolume(volume, f"{self._result.GetName()} minus linear")
-        placeLikeReference(node, self._original)
+        node = nodeFromVolume(volume, f"{resultNode.GetName()} minus linear")
+        placeLikeReference(node, originalNode)
         # A quarter of the window of the scan: what the eye can see there, and not the far larger values at bone.
-        showDiverging(node, limit=0.25 * self._original.GetDisplayNode().GetWindow())
+        showDiverging(node, limit=0.25 * originalNode.GetDisplayNode().GetWindow())
         return node
 
-    def _place(self, offsets: dict[str, float]) -> None:
+    def _place(self, originalNode, offsets: dict[str, float]) -> None:
         """Slices along the axes of the volume, one scale for all views, and the positions of the former views."""
         names = [viewName("Original", orientation) for orientation in ORIENTATIONS]
         scale = 0.0
         for name, orientation in zip(names, ORIENTATIONS):
-            sliceNode, logic = _sliceNode(name), self._sliceLogic(name)
-            sliceNode.SetOrientation(orientation)
-            sliceNode.RotateToVolumePlane(self._original)
+            node, logic = sliceNode(name), self._sliceLogic(name)
+            node.SetOrientation(orientation)
+            node.RotateToVolumePlane(originalNode)
             if logic is not None:
                 logic.FitSliceToBackground()
                 if orientation in offsets:
                     logic.SetSliceOffset(offsets[orientation])
                 logic.SnapSliceOffsetToIJK()
-            size = sliceNode.GetDimensions()
-            scale = max(scale, sliceNode.GetFieldOfView()[0] / max(size[0], 1))
+            size = node.GetDimensions()
+            scale = max(scale, node.GetFieldOfView()[0] / max(size[0], 1))
         for name, orientation in zip(names, ORIENTATIONS):
-            sliceNode = _sliceNode(name)
-            size, fov = sliceNode.GetDimensions(), sliceNode.GetFieldOfView()
-            sliceNode.SetFieldOfView(scale * size[0], scale * size[1], fov[2])
-            _align(sliceNode, _sliceNode(viewName("Result", orientation)))
+            node = sliceNode(name)
+            size, fov = node.GetDimensions(), node.GetFieldOfView()
+            node.SetFieldOfView(scale * size[0], scale * size[1], fov[2])
+            _align(node, sliceNode(viewName("Result", orientation)))
 
     def _observe(self) -> None:
-        modified = vtk.vtkCommand.ModifiedEvent
+        modified, scene = vtk.vtkCommand.ModifiedEvent, slicer.mrmlScene
         for name in VIEW_NAMES:
-            self.addObserver(_sliceNode(name), modified, self._onSliceModified)
-        self._observeDisplay(self._original)
-        self._observeDisplay(self._result)
-        scene = slicer.mrmlScene
-        self.addObserver(scene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneClose)
-        self.addObserver(scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._onNodeRemoved)
+            self._observers.add(sliceNode(name), modified, self._onSliceModified)
+            self._observers.add(compositeNode(name), modified, self._onCompositeModified)
+        for nodeId in (self._originalId, self._resultId):
+            self._observeDisplay(scene.GetNodeByID(nodeId))
+        self._observers.add(layoutNode(), modified, self._onLayoutModified)
+        self._observers.add(scene, scene.StartCloseEvent, self._onSceneClose)
+        self._observers.add(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeRemoved)
 
     def _observeDisplay(self, node) -> None:
-        display = node.GetDisplayNode()
-        if display is not None and not self.hasObserver(
-            display, vtk.vtkCommand.ModifiedEvent, self._onDisplayModified
-        ):
-            self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._onDisplayModified)
+        self._observers.add(node.GetDisplayNode(), vtk.vtkCommand.ModifiedEvent, self._onDisplayModified)
 
     def _onSliceModified(self, caller, event) -> None:
-        name = caller.GetLayoutName()
-        if "SliceInterpolationOriginal" in name:
-            partner = name.replace("SliceInterpolationOriginal", "SliceInterpolationResult")
-        else:
-            partner = name.replace("SliceInterpolationResult", "SliceInterpolationOriginal")
-        self._once(lambda: _align(caller, _sliceNode(partner)))
+        side, _, orientation = caller.GetLayoutName().partition("-")
+        partner = SIDES[1 - SIDES.index(side)]
+        self._once(lambda: _align(caller, sliceNode(f"{partner}-{orientation}")))
 
     def _onDisplayModified(self, caller, event) -> None:
-        shared = [self._original, self._result, self._made.get("linear")]
+        ids = (self._originalId, self._resultId, self._made.get("linear", ""))
+        shared = [slicer.mrmlScene.GetNodeByID(nodeId) for nodeId in ids if nodeId]
         shared = [node for node in shared if node is not None and node.GetDisplayNode() is not None]
         source = next((node for node in shared if node.GetDisplayNode() is caller), None)
         if source is not None:
             self._once(lambda: [copyDisplay(source, node) for node in shared if node is not source])
+
+    def _onCompositeModified(self, caller, event) -> None:
+        """Another volume in all views of a side: nothing is compared any more."""
+        if self._busy or slicer.mrmlScene.IsBatchProcessing():
+            return
+        own = {"Original": {self._originalId}, "Result": {self._originalId, self._resultId, *self._made.values()}}
+        for side in SIDES:
+            shown = {compositeNode(viewName(side, one)).GetBackgroundVolumeID() for one in ORIENTATIONS}
+            if not shown & own[side]:
+                self.restore()
+                return
+
+    def _onLayoutModified(self, caller, event) -> None:
+        if currentLayout() is None and not slicer.mrmlScene.IsBatchProcessing():
+            self._end()
+            self._tell()
 
     def _once(self, action: Callable[[], Any]) -> None:
         """Run an action, but not again for the changes that it makes itself."""
@@ -279,13 +346,31 @@ class CompareView(VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, caller, event, node) -> None:
-        if node is self._original or node is self._result:
+        if node is not None and node.GetID() in (self._originalId, self._resultId):
             self.restore()
 
     def _showCrosshair(self) -> None:
+        """At the place that the views show; it would stand where it was last, or at the origin of the scene."""
         crosshair = _crosshairNode()
-        if crosshair is not None and crosshair.GetCrosshairMode() == slicer.vtkMRMLCrosshairNode.NoCrosshair:
+        if crosshair is None:
+            return
+        planes = [
+            slicer.util.arrayFromVTKMatrix(sliceNode(viewName("Original", orientation)).GetSliceToRAS())
+            for orientation in ORIENTATIONS
+        ]
+        normals = np.array([plane[:3, 2] for plane in planes])
+        if abs(np.linalg.det(normals)) > 1e-3:
+            place = np.linalg.solve(normals, [plane[:3, 2] @ plane[:3, 3] for plane in planes])
+            crosshair.SetCrosshairRAS(*place)
+        if crosshair.GetCrosshairMode() == slicer.vtkMRMLCrosshairNode.NoCrosshair:
             crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowBasic)
+
+    def _tell(self) -> None:
+        methods = [reference() for reference in self._followers]
+        self._followers = [WeakMethod(method) for method in methods if method is not None]
+        for method in methods:
+            if method is not None:
+                method()
 
     def _sliceLogic(self, name: str):
         logic = self._applicationLogic or slicer.app.applicationLogic()
@@ -311,60 +396,36 @@ def _align(source, target) -> None:
 
 
 def _currentOffsets(node) -> dict[str, float]:
-    """Where the standard views stand that show a volume now."""
+    """Where the views stand that show a volume now: compare views when they are on, else the standard ones."""
     offsets = {}
-    for orientation, name in _STANDARD_VIEWS.items():
-        composite, sliceNode = _compositeNode(name), _sliceNode(name)
-        if composite is None or sliceNode is None or sliceNode.GetOrientation() != orientation:
+    for orientation, standard in _STANDARD_VIEWS.items():
+        name = viewName("Original", orientation) if currentLayout() is not None else standard
+        composite, view = compositeNode(name), sliceNode(name)
+        # Views that were laid along the axes of an oblique volume are of no named orientation.
+        if composite is None or (name == standard and view.GetOrientation() != orientation):
             continue
         if composite.GetBackgroundVolumeID() == node.GetID():
-            offsets[orientation] = sliceNode.GetSliceOffset()
+            offsets[orientation] = view.GetSliceOffset()
     return offsets
 
 
-def _layoutXml(byRows: bool) -> str:
-    outer, inner = ("vertical", "horizontal") if byRows else ("horizontal", "vertical")
-    groups = "".join(
-        f'<item><layout type="{inner}">'
-        + "".join(f"<item>{_viewXml(side, orientation)}</item>" for side in _SIDES)
-        + "</layout></item>"
-        for orientation in ORIENTATIONS
-    )
-    return f'<layout type="{outer}">{groups}</layout>'
-
-
-def _viewXml(side: str, orientation: str) -> str:
-    properties = {
-        "orientation": orientation,
-        "viewlabel": side[0] + orientation[0],
-        "viewcolor": _COLORS[orientation],
-        "viewgroup": str(_VIEW_GROUP),
-    }
-    entries = "".join(
-        f'<property name="{name}" action="default">{value}</property>' for name, value in properties.items()
-    )
-    return f'<view class="vtkMRMLSliceNode" singletontag="{viewName(side, orientation)}">{entries}</view>'
-
-
-def _layoutNode():
-    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-
-
-def _sliceNode(name: str):
-    return slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
-
-
-def _compositeNode(name: str):
-    sliceNode = _sliceNode(name)
-    return slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(sliceNode) if sliceNode is not None else None
+def _positionsOf(view, node, grid, letter: str) -> list[float]:
+    """Offsets in a slice view of the centers of all slices with a letter, through transforms if there are any."""
+    axis = "ijk".index(grid.slice_axis)
+    center = (np.array(grid.array.shape[::-1]) - 1) / 2
+    normal = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 2]
+    toWorld = vtk.vtkGeneralTransform()
+    if node.GetParentTransformNode() is not None:
+        node.GetParentTransformNode().GetTransformToWorld(toWorld)
+    offsets = []
+    for number, one in enumerate(grid.provenance):
+        if one == letter:
+            index = center.copy()
+            index[axis] = number
+            lps = grid.affine @ [*index, 1.0]
+            offsets.append(float(normal @ toWorld.TransformPoint(-lps[0], -lps[1], lps[2])))
+    return offsets
 
 
 def _crosshairNode():
     return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-
-
-def _processEvents() -> None:
-    """Let the application build the widgets of a new layout; only then do the views have nodes and sizes."""
-    application = getattr(slicer, "app", None)
-    if application is not None:
-        application.processEvents()

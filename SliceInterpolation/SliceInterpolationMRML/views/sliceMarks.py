@@ -9,30 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
-from slicer.util import VTKObservationMixin
 
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.volume import DENOISED, SYNTHESIZED, UNKNOWN, Volume
+from SliceInterpolationLib.volume import ACQUIRED, Volume
 
-from ..nodes import isResult, volumeFromNode
+from ..nodes import gridFromNode, sliceAttributes
+from .description import COLORS, MIXED_COLOR, Color, describeView
+from .observers import Observers
 
-ACQUIRED_COLOR = (0.55, 0.95, 0.55)
-MIXED_COLOR = (1.0, 0.95, 0.55)
-SYNTHESIZED_COLOR = (1.0, 0.70, 0.25)
-_ON_SLICE = 0.05  # of a slice distance: closer than this, a view shows that slice alone
-_SAMPLES = 4096  # points of an oblique view, for the share that is synthesized
 _PLAIN = str.maketrans("|$", "/S")
 """Characters in names of volumes that VTK would take for columns and formulas."""
+_TRANSPARENT = 0.005
 
 
-class SliceMarks(VTKObservationMixin):
-    """Marks in all slice views, or in those that `views` names.
+class SliceMarks:
+    """Marks in all slice views, for background and foreground, whatever put the volumes there.
 
-    A view is marked while its background volume holds synthesized or denoised slices, or always where
-    `setCaption` gave it a caption. Call `update` when views were added; `remove` takes everything away.
+    A view is marked while it shows a volume whose slices are not all acquired, and while it shows a volume that has a
+    role in it (`setRoles`). Each mark is made of what the view's composite node says at that moment. There is one
+    object of this class, `shared.marks()`.
 
     viewByName: gives the slice view of a layout name, with `renderWindow()` and `scheduleRender()`, or None where
     there is none (yet); by default that of the layout manager.
@@ -40,43 +37,36 @@ class SliceMarks(VTKObservationMixin):
     Example::
 
         marks = SliceMarks()
-        marks.update()
+        marks.start()
     """
 
-    def __init__(self, viewByName: Callable[[str], Any] | None = None, views: list[str] | None = None):
-        VTKObservationMixin.__init__(self)
+    def __init__(self, viewByName: Callable[[str], Any] | None = None):
         self._viewByName = viewByName or _viewOfLayoutManager
-        self._views = views
-        self._captions: dict[str, str] = {}
+        self._observers = Observers()
+        self._roles: dict[str, str] = {}
+        self._roleViews: tuple[str, ...] = ()
         self._actors: dict[str, tuple[Any, Any, Any]] = {}
-        self._volumes: dict[str, tuple[int, Volume | None, bool]] = {}
+        self._grids: dict[str, tuple[int, Volume | None, bool]] = {}  # by node ID: plain figures, no voxels
+
+    def start(self) -> None:
+        """Mark the views from now on; a second call does nothing."""
+        scene = slicer.mrmlScene
+        for event in (scene.EndImportEvent, scene.EndBatchProcessEvent, scene.EndCloseEvent):
+            self._observers.add(scene, event, self._onSceneChanged)
+        self._observers.add(scene, scene.NodeAddedEvent, self._onNodeAdded)
+        self._observers.add(scene, scene.NodeRemovedEvent, self._onNodeRemoved)
+        self.update()
 
     def update(self) -> None:
-        """Mark views that are not yet marked, and bring all marks up to date."""
-        scene = slicer.mrmlScene
-        removed = slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent
-        if not self.hasObserver(scene, removed, self._onNodeRemoved):
-            self.addObserver(scene, removed, self._onNodeRemoved)
+        """Bring all marks up to date, those of new views included."""
         for sliceNode in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            name = sliceNode.GetLayoutName()
-            if self._views is not None and name not in self._views:
-                continue
-            for node in (sliceNode, _compositeNode(sliceNode)):
-                if node is not None and not self.hasObserver(
-                    node, vtk.vtkCommand.ModifiedEvent, self._changed
-                ):
-                    self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._changed)
+            self._observeView(sliceNode)
             self._updateMark(sliceNode)
 
-    def setCaption(self, viewName: str, caption: str) -> None:
-        """A first line for the mark of a view, such as "original", which is then shown for any volume; "" ends it."""
-        if caption:
-            self._captions[viewName] = caption
-        else:
-            self._captions.pop(viewName, None)
-        sliceNode = slicer.mrmlScene.GetSingletonNode(viewName, "vtkMRMLSliceNode")
-        if sliceNode is not None:
-            self._updateMark(sliceNode)
+    def setRoles(self, roles: dict[str, str], views: tuple[str, ...]) -> None:
+        """Name volumes, by node ID, in some views: the mark then begins with "original: CTHead", for example."""
+        self._roles, self._roleViews = dict(roles), tuple(views)
+        self.update()
 
     def text(self, viewName: str) -> str:
         """What the mark of a view says now; empty where there is none."""
@@ -85,24 +75,48 @@ class SliceMarks(VTKObservationMixin):
 
     def remove(self) -> None:
         """Take all marks and observers away."""
-        self.removeObservers()
+        self._observers.clear()
         for actor, renderer, view in self._actors.values():
             renderer.RemoveViewProp(actor)
             view.scheduleRender()
         self._actors.clear()
-        self._volumes.clear()
-        self._captions.clear()
+        self._grids.clear()
+        self._roles = {}
 
-    def _changed(self, caller, event) -> None:
+    def _observeView(self, sliceNode) -> None:
+        for node in (sliceNode, _compositeNode(sliceNode)):
+            self._observers.add(node, vtk.vtkCommand.ModifiedEvent, self._onViewChanged)
+
+    def _onViewChanged(self, caller, event) -> None:
+        if slicer.mrmlScene.IsBatchProcessing():
+            return
         if caller.IsA("vtkMRMLSliceCompositeNode"):
             caller = slicer.vtkMRMLSliceLogic.GetSliceNode(caller)
         if caller is not None:
             self._updateMark(caller)
 
+    def _onVolumeChanged(self, caller, event) -> None:
+        if not slicer.mrmlScene.IsBatchProcessing():
+            self.update()
+
+    def _onSceneChanged(self, caller, event) -> None:
+        if not slicer.mrmlScene.IsBatchProcessing():
+            self.update()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAdded(self, caller, event, node) -> None:
+        isView = node is not None and (node.IsA("vtkMRMLSliceNode") or node.IsA("vtkMRMLSliceCompositeNode"))
+        if isView and not caller.IsBatchProcessing():
+            self.update()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, caller, event, node) -> None:
+        if node is not None and self._grids.pop(node.GetID(), None) is not None:
+            self._onSceneChanged(caller, event)
+
     def _updateMark(self, sliceNode) -> None:
         name = sliceNode.GetLayoutName()
-        line, color = self._describe(sliceNode)
-        text = "\n".join(part for part in (self._captions.get(name, ""), line) if part)
+        text, color = self._describe(sliceNode)
         if not text and name not in self._actors:
             return
         found = self._actors.get(name) or self._addActor(name)
@@ -116,38 +130,44 @@ class SliceMarks(VTKObservationMixin):
         actor.GetTextProperty().SetColor(*color)
         view.scheduleRender()
 
-    def _describe(self, sliceNode) -> tuple[str, tuple[float, float, float]]:
-        composite = _compositeNode(sliceNode)
-        node = composite and slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
-        volume, made = self._volume(node) if node is not None else (None, False)
-        if volume is None or not (made or sliceNode.GetLayoutName() in self._captions):
-            return "", ACQUIRED_COLOR
-        return describeView(sliceNode, node, volume)
+    def _describe(self, sliceNode) -> tuple[str, Color]:
+        """The text of the mark of a view: a part for each layer that has something to say."""
+        layers = _visibleLayers(sliceNode)
+        roles = self._roles if sliceNode.GetLayoutName() in self._roleViews else {}
+        parts, colors = [], set()
+        for layer, node in layers:
+            grid, marked = self._grid(node)
+            role = roles.get(node.GetID())
+            if grid is None or not (marked or role):
+                continue
+            line, color = describeView(sliceNode, node, grid)
+            caption = f"{role}: {node.GetName()}" if role else ""
+            if not line and not caption:
+                continue
+            if len(layers) > 1:
+                caption = f"{layer}, {caption}" if caption else f"{layer}:"
+            parts.append("\n".join(part for part in (caption, line) if part))
+            colors.add(color)
+        return "\n".join(parts), colors.pop() if len(colors) == 1 else MIXED_COLOR
 
-    def _volume(self, node) -> tuple[Volume | None, bool]:
-        """The volume of a node and whether it holds made slices; remembered until the node changes."""
-        known = self._volumes.get(node.GetID())
+    def _grid(self, node) -> tuple[Volume | None, bool]:
+        """The grid of a volume and whether it is marked in any view; remembered until the node changes."""
+        known = self._grids.get(node.GetID())
         if known is None or known[0] != node.GetMTime():
             try:
-                volume = volumeFromNode(node) if node.IsA("vtkMRMLScalarVolumeNode") else None
+                grid = gridFromNode(node)
             except InputError:
-                volume = None
-            known = (node.GetMTime(), volume, volume is not None and isResult(node))
-            self._volumes[node.GetID()] = known
-            if not self.hasObserver(
-                node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._moved
-            ):
-                self.addObserver(node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._moved)
+                grid = None
+            says = grid is not None and "SliceProvenance" in sliceAttributes(node)
+            known = (node.GetMTime(), grid, says and bool(set(grid.provenance) - {ACQUIRED}))
+            self._grids[node.GetID()] = known
+        for event in (
+            vtk.vtkCommand.ModifiedEvent,
+            slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+            slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent,
+        ):
+            self._observers.add(node, event, self._onVolumeChanged)
         return known[1:]
-
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _onNodeRemoved(self, caller, event, node) -> None:
-        """Let go of a volume, whose voxels would stay in memory otherwise."""
-        if self._volumes.pop(node.GetID(), None) is not None:
-            self.removeObserver(node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._moved)
-
-    def _moved(self, caller, event) -> None:
-        self.update()
 
     def _addActor(self, name: str):
         view = self._viewByName(name)
@@ -163,6 +183,7 @@ class SliceMarks(VTKObservationMixin):
         style.SetFontFamilyToArial()
         style.SetFontSize(15)
         style.SetBold(True)
+        style.SetColor(*COLORS[ACQUIRED])
         style.SetVerticalJustificationToTop()
         style.SetLineSpacing(1.15)
         # Bone and air are under the text in turn: a backing keeps it readable on both.
@@ -173,88 +194,22 @@ class SliceMarks(VTKObservationMixin):
         return self._actors[name]
 
 
-def describeView(
-    sliceNode, volumeNode, volume: Volume | None = None
-) -> tuple[str, tuple[float, float, float]]:
-    """What a slice view shows of a volume, in words, and the color of the words.
-
-    "acquired slice 12"; "synthesized, between 12 and 13"; where the plane lies between two slices, which ones the
-    display blends; for oblique and reformatted views and for slabs, how much of what is seen is synthesized.
-    Empty where the view misses the volume.
-    """
-    volume = volume if volume is not None else volumeFromNode(volumeNode)
-    positions, inside = _slicePositions(sliceNode, volumeNode, volume)
-    if not inside.any():
-        return "", ACQUIRED_COLOR
-    positions = positions[inside]
-    low, high = float(positions.min()), float(positions.max())
-    if high - low < _ON_SLICE:
-        return _describePosition(volume, 0.5 * (low + high), volumeNode)
-    numbers = np.clip(np.rint(positions).astype(int), 0, volume.slice_count - 1)
-    letters = np.frombuffer(volume.provenance.encode(), np.uint8)[numbers]
-    shares = {letter: float((letters == ord(letter)).mean()) for letter in (SYNTHESIZED, DENOISED, UNKNOWN)}
-    words = {SYNTHESIZED: "synthesized", DENOISED: "denoised", UNKNOWN: "of unknown origin"}
-    parts = [f"{share:.0%} {words[letter]}" for letter, share in shares.items() if share >= 0.005]
-    if not parts:
-        return "acquired slices only", ACQUIRED_COLOR
-    slab = "slab" if sliceNode.GetSlabReconstructionEnabled() else "view"
-    color = SYNTHESIZED_COLOR if sum(shares.values()) > 0.995 else MIXED_COLOR
-    return f"{slab}: {', '.join(parts)}", color
-
-
-def _describePosition(volume: Volume, position: float, volumeNode) -> tuple[str, tuple[float, float, float]]:
-    position = min(max(position, 0.0), volume.slice_count - 1.0)
-    nearest = round(position)
-    display = volumeNode.GetScalarVolumeDisplayNode()
-    blends = display is None or display.GetInterpolate()
-    if abs(position - nearest) < _ON_SLICE or not blends:
-        made = volume.provenance[nearest] in (SYNTHESIZED, DENOISED)
-        return volume.describe_slice(nearest), SYNTHESIZED_COLOR if made else ACQUIRED_COLOR
-    before = int(position)
-    return f"display blend of {_short(volume, before)} and {_short(volume, before + 1)}", MIXED_COLOR
-
-
-def _short(volume: Volume, number: int) -> str:
-    """A slice in few words: "acquired 12", or "synthesized 12/13"."""
-    text = volume.describe_slice(number)
-    return text.replace(" slice ", " ").replace(", between ", " ").replace(" and ", "/")
-
-
-def _slicePositions(sliceNode, volumeNode, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Positions along the slice axis (in slices, from 0) of points of the view, and which lie in the volume."""
-    toRas = slicer.util.arrayFromVTKMatrix(sliceNode.GetXYToRAS())
-    width, height = sliceNode.GetDimensions()[:2]
-    # A lattice would beat with the slices; steps of irrational length (Roberts' R2 sequence) do not.
-    steps = np.arange(_SAMPLES) + 0.5
-    columns, rows = 0.7548776662466927 * steps % 1 * width, 0.5698402909980532 * steps % 1 * height
-    xy = np.stack([columns, rows, np.zeros(_SAMPLES), np.ones(_SAMPLES)])
-    points = (toRas @ xy)[:3].T
-    points = np.concatenate([points + offset for offset in _slabOffsets(sliceNode)])
-    points = _toVolume(points, volumeNode)
-    lps = points * [-1.0, -1.0, 1.0]
-    ijk = np.linalg.solve(volume.affine[:3, :3], (lps - volume.origin).T)
-    size = np.array(volume.array.shape[::-1])
-    inside = np.all((ijk >= -0.5) & (ijk <= size[:, None] - 0.5), axis=0)
-    return ijk["ijk".index(volume.slice_axis)], inside
-
-
-def _slabOffsets(sliceNode) -> list[np.ndarray]:
-    if not sliceNode.GetSlabReconstructionEnabled():
-        return [np.zeros(3)]
-    toRas = slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS())
-    half = 0.5 * sliceNode.GetSlabReconstructionThickness()
-    return [toRas[:3, 2] * step for step in np.linspace(-half, half, 9)]
-
-
-def _toVolume(points: np.ndarray, volumeNode) -> np.ndarray:
-    """World points in the coordinates of a volume below a transform, linear or not (gantry tilt is not)."""
-    transformNode = volumeNode.GetParentTransformNode()
-    if transformNode is None:
-        return points
-    transform = vtk.vtkGeneralTransform()
-    transformNode.GetTransformFromWorld(transform)
-    moved = [transform.TransformPoint(point) for point in points.tolist()]
-    return np.array(moved)
+def _visibleLayers(sliceNode) -> list[tuple[str, Any]]:
+    """Background and foreground of a view as (word for the mark, volume node), as far as they can be seen."""
+    composite, scene = _compositeNode(sliceNode), slicer.mrmlScene
+    if composite is None:
+        return []
+    layers = []
+    background = scene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+    if background is not None:
+        layers.append(("background", background))
+    foreground = scene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+    opacity = composite.GetForegroundOpacity()
+    if foreground is not None and opacity > _TRANSPARENT:
+        layers.append((f"foreground {opacity:.0%}", foreground))
+    return [
+        (word, node) for word, node in layers if node.IsA("vtkMRMLScalarVolumeNode") and node.GetImageData()
+    ]
 
 
 def _compositeNode(sliceNode):
@@ -262,7 +217,8 @@ def _compositeNode(sliceNode):
 
 
 def _viewOfLayoutManager(name: str):
-    layoutManager = slicer.app.layoutManager()
+    application = getattr(slicer, "app", None)
+    layoutManager = application.layoutManager() if application is not None else None
     widget = layoutManager.sliceWidget(name) if layoutManager is not None else None
     return widget.sliceView() if widget is not None else None
 
