@@ -54,11 +54,11 @@ class SliceInterpolation(ScriptedLoadableModule):
 def onStartupCompleted() -> None:
     """Register what scenes and the module Sample Data need to know of this one."""
     registerSampleData()
-    layoutManager = slicer.app.layoutManager()
-    if layoutManager is not None:  # None where there is no main window
-        from SliceInterpolationMRML.views.compareView import registerLayouts
+    if slicer.app.layoutManager() is not None:  # None where there is no main window
+        from SliceInterpolationMRML.views import layouts, shared
 
-        registerLayouts(layoutManager.layoutLogic().GetLayoutNode())
+        layouts.registerLayouts()
+        shared.marks()  # in the views from now on, whether or not the panel is ever opened
 
 
 def registerSampleData() -> None:

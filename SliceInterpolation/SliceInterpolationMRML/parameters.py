@@ -73,12 +73,17 @@ class Units(enum.Enum):
 class Arrangement(enum.Enum):
     """How original and result lie beside each other."""
 
+    AUTO = "auto"
     ROWS = "rows"
     COLUMNS = "columns"
 
     def label(self) -> str:
         """Text in the panel."""
-        return _("row by row (2 x 3)") if self is Arrangement.ROWS else _("column by column (3 x 2)")
+        return {
+            Arrangement.AUTO: _("automatic (shape of the window)"),
+            Arrangement.ROWS: _("row by row (2 x 3)"),
+            Arrangement.COLUMNS: _("column by column (3 x 2)"),
+        }[self]
 
 
 class Shown(enum.Enum):
@@ -88,6 +93,7 @@ class Shown(enum.Enum):
     ORIGINAL = "original"
     LINEAR = "linear"
     DIFFERENCE = "difference"
+    BLEND = "blend"
 
     def label(self) -> str:
         """Text in the panel."""
@@ -96,6 +102,7 @@ class Shown(enum.Enum):
             Shown.ORIGINAL: _("original"),
             Shown.LINEAR: _("linear interpolation"),
             Shown.DIFFERENCE: _("difference (result minus linear)"),
+            Shown.BLEND: _("result half over original"),
         }[self]
 
 
@@ -120,7 +127,7 @@ class SliceInterpolationParameterNode:
     estimateError: bool = False
     resultVolume: vtkMRMLScalarVolumeNode
     showComparison: bool = True
-    arrangement: Arrangement = Arrangement.ROWS
+    arrangement: Arrangement = Arrangement.AUTO
     shown: Shown = Shown.RESULT
     slabMm: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
     denoisedVolume: vtkMRMLScalarVolumeNode

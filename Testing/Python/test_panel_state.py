@@ -66,7 +66,7 @@ def test_ready_enables_what_can_be_done():
         ({"hasRegion": False}, "regionButton", "Choose a region"),
         ({"request": Request(output_mode="denoise-only")}, "factorComboBox", "no new slices"),
         ({}, "strengthSlider", "kept exact"),
-        ({}, "restoreLayoutButton", "is off"),
+        ({}, "restoreLayoutButton", "you chose"),
         ({}, "exportButton", "Measure first"),
     ],
 )
@@ -104,8 +104,13 @@ def test_plots_are_offered_where_there_are_some(kind):
 
 def test_comparing_and_denoising_enable_their_choices():
     looks = state.looks(replace(READY, comparing=True, request=Request(output_mode="denoised")))
-    for name in ("restoreLayoutButton", "shownComboBox", "strengthSlider", "factorComboBox"):
+    for name in ("shownComboBox", "strengthSlider", "factorComboBox"):
         assert looks[name].enabled, name
+
+
+def test_a_layout_that_was_changed_for_the_user_can_be_restored():
+    # Also without a comparison: a plot or a table may have changed it.
+    assert state.looks(replace(READY, canRestoreLayout=True))["restoreLayoutButton"].enabled
 
 
 def test_the_plan_label():

@@ -375,7 +375,7 @@ def test_compare_and_restore(panel, desktop):
     choose(panel, method="cubic", showComparison=True)
     panel.ui.applyButton.click()
     finish(panel)
-    assert slicer.app.layoutManager().layout == BY_ROWS_LAYOUT
+    assert slicer.app.layoutManager().layout == BY_COLUMNS_LAYOUT  # the area of the views is wide
     result = panel._parameterNode.resultVolume
     shown = [slicer.app.applicationLogic().GetSliceLogicByLayoutName(name) for name in VIEW_NAMES]
     volumes = [logic.GetSliceCompositeNode().GetBackgroundVolumeID() for logic in shown]
@@ -392,8 +392,10 @@ def test_compare_and_restore(panel, desktop):
     assert slicer.app.layoutManager().layout == layout
     assert not panel.ui.restoreLayoutButton.enabled
     assert not panel.ui.shownComboBox.enabled
-    choose(panel, arrangement="columns")
     panel.ui.compareButton.click()
+    choose(panel, arrangement="rows")
+    assert slicer.app.layoutManager().layout == BY_ROWS_LAYOUT
+    choose(panel, arrangement="columns")
     assert slicer.app.layoutManager().layout == BY_COLUMNS_LAYOUT
     panel.ui.restoreLayoutButton.click()
     assert slicer.app.layoutManager().layout == layout

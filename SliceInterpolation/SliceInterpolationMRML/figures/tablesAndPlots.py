@@ -13,6 +13,7 @@ import vtk
 
 from ..i18n import _
 from ..nodes import placeInFolderOf
+from ..views.layouts import rememberLayout, showBeside
 
 COLORS = ((0.84, 0.37, 0.0), (0.0, 0.45, 0.70), (0.0, 0.62, 0.45), (0.80, 0.47, 0.65), (0.35, 0.35, 0.35))
 """Told apart by color-blind eyes as well (Wong, Nature Methods 8, 2011)."""
@@ -157,11 +158,17 @@ def _leaveRoomForLegend(chart, tableNode, xColumn: str) -> None:
 
 def showChart(chartNode) -> None:
     """Open a plot in the views (desktop): the layout changes to one with a plot view if it has none."""
+    if showBeside(chartNode):
+        return
+    rememberLayout()
     slicer.modules.plots.logic().ShowChartInLayout(chartNode)
 
 
 def showTable(tableNode) -> None:
     """Open a table in the views (desktop): the layout changes to one with a table view if it has none."""
+    if showBeside(tableNode):
+        return
+    rememberLayout()
     layoutManager = slicer.app.layoutManager()
     layoutManager.setLayout(slicer.modules.tables.logic().GetLayoutWithTable(layoutManager.layout))
     applicationLogic = slicer.app.applicationLogic()

@@ -44,8 +44,6 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         self.job = None
         self._known = KnownVolumes()
         self._parameters: SliceInterpolationParameterNode | None = None
-        self._marks = None
-        self._compareView = None
 
     def getParameterNode(self) -> SliceInterpolationParameterNode:
         """The choices of the panel, with types; the same object as long as the scene has the same node for them."""
@@ -252,18 +250,21 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
     @property
     def marks(self):
         """The marks that tell acquired from synthesized slices in the views."""
-        if self._marks is None:
-            from ..views.sliceMarks import SliceMarks
+        return self.compareView.marks
 
-            self._marks = SliceMarks()
-        return self._marks
+    @property
+    def compareView(self):
+        """The compare view; all logics share it."""
+        from ..views import shared
+
+        return shared.compareView()
 
     @property
     def comparing(self) -> bool:
         """True while the compare view is on."""
-        return self._compareView is not None and self._compareView.isShown
+        return self.compareView.isShown
 
-    def compare(self, originalNode, resultNode, byRows: bool = True):
+    def compare(self, originalNode, resultNode, byRows: bool | None = None):
         """Show a scan and its result linked, side by side; returns the `CompareView`.
 
         Example::
@@ -272,24 +273,23 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
             logic.setShown("difference")
             logic.restoreLayout()
         """
-        if self._compareView is None:
-            from ..views.compareView import CompareView
-
-            self._compareView = CompareView(self.marks)
-        self._compareView.show(originalNode, resultNode, byRows)
-        self._placeSegments()
-        return self._compareView
+        self.compareView.show(originalNode, resultNode, byRows)
+        return self.compareView
 
     def setShown(self, what: str) -> None:
-        """Let the result side show "result", "original", "linear" or "difference"."""
-        if self._compareView is not None:
-            self._compareView.setShown(what)
-            self._placeSegments()
+        """Let the result side show "result", "original", "linear", "difference" or "blend"."""
+        self.compareView.setShown(what)
 
     def setSlab(self, thicknessMm: float) -> None:
         """Let the compare views show the mean over a slab of this thickness, 0 for single planes."""
         if self.comparing:
-            self._compareView.setSlab(thicknessMm)
+            self.compareView.setSlab(thicknessMm)
+
+    def showAlone(self, volumeNode) -> None:
+        """Put a volume into the background of the ordinary slice views; a comparison stays what it is."""
+        from ..views.compareView import showInOrdinaryViews
+
+        showInOrdinaryViews(volumeNode)
 
     def showPlot(self, chartNode) -> None:
         """Show a plot in the views; the layout changes where it has no place for one."""
@@ -299,15 +299,14 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
     def restoreLayout(self) -> None:
         """Back to the layout before `compare`."""
-        if self.comparing:
-            self._compareView.restore()
-            self._placeSegments()
+        self.compareView.restore()
 
-    def _placeSegments(self) -> None:
-        """Measured segments on the side that they belong to."""
-        from ..views.segmentSides import placeSegments
+    @property
+    def canRestoreLayout(self) -> bool:
+        """True where the layout was changed for the user."""
+        from ..views.layouts import canRestoreLayout
 
-        placeSegments()
+        return canRestoreLayout()
 
     # Figures
 
@@ -426,9 +425,10 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
             logic.saveTable(measured["table"], "hematoma.csv")
         """
         from ..figures.measurement import measurementJob
+        from ..views.segmentSides import placeSegments
 
         def finished(job) -> None:
-            self._placeSegments()
+            placeSegments()
             if onFinished is not None:
                 onFinished(job)
 

@@ -48,6 +48,7 @@ class Choices:
     torchExtension: bool = True
     running: str = ""
     comparing: bool = False
+    canRestoreLayout: bool = False
     shown: frozenset[str] = frozenset()
     maps: tuple[str, ...] = ()
     huLow: float = 40.0
@@ -72,7 +73,8 @@ def looks(choices: Choices) -> dict[str, Look]:
         "noiseButton": _runLook(choices, "noise"),
         "compareButton": _look(_noResult(choices), _("Show original and result side by side.")),
         "restoreLayoutButton": _look(
-            "" if choices.comparing else _("The compare view is off."), _("Back to the former layout.")
+            "" if choices.canRestoreLayout else _("The layout is the one that you chose."),
+            _("Back to the layout before the compare view, a plot or a table."),
         ),
         "shownComboBox": _look(
             "" if choices.comparing else _("Switch on the compare view first."),

@@ -19,6 +19,7 @@ from ..i18n import _
 from ..nodes import isSameGrid
 from ..parameters import Arrangement, Shown, SliceInterpolationParameterNode
 from ..run.estimate import TimeLeft
+from ..views import shared
 from . import state
 from .logic import SliceInterpolationLogic
 
@@ -63,6 +64,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         )
         self.ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChosen)
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceChosen)
+        self.ui.arrangementComboBox.connect("currentIndexChanged(int)", self.onArrangementChosen)
         self.ui.shownComboBox.connect("currentIndexChanged(int)", self.onShownChosen)
         self.ui.mapComboBox.connect("currentIndexChanged(int)", self.onMapChosen)
         self.ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._updatePanel)
@@ -94,6 +96,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.ui.slabSpinBox.connect("valueChanged(double)", self.onSlabChanged)
         for label in (self.ui.statusLabel, self.ui.verdictLabel, self.ui.noiseLabel, self.ui.measureLabel):
             _say(label, "")
+        self.logic.compareView.follow(self.onComparisonChanged)
         self._fillMethods()
         self._fillDevices()
         self.initializeParameterNode()
@@ -108,8 +111,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self._probe.cancel()
         if self.logic is not None:
             self.logic.cancel()
-            self.logic.restoreLayout()
-            self.logic.marks.remove()
+            shared.remove()
 
     def onReload(self) -> None:
         """Reload the module with its packages, not only the module file, which does nothing but wire them."""
@@ -288,6 +290,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             torchExtension=hasTorchExtension(),
             running=self.logic.job.kind if self.logic.running else "",
             comparing=self.logic.comparing,
+            canRestoreLayout=self.logic.canRestoreLayout,
             shown=frozenset(kind for kind in self._figuredScans if "plot" in self._figures(kind)),
             maps=tuple(self.logic.maps(node.inputVolume, node.resultVolume)),
             huLow=node.huLow,
@@ -476,11 +479,10 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self.onMapChosen(self.ui.mapComboBox.currentIndex)  # also where it is chosen already
         if job.kind == "interpolate" and self._parameterNode:
             with slicer.util.tryWithErrorDisplay(_("The result cannot be shown.")):
-                if self._parameterNode.showComparison:
+                if self._parameterNode.showComparison or self.logic.comparing:
                     self._compare(job.inputNode, job.result)
                 else:
-                    slicer.util.setSliceViewerLayers(background=job.result)
-                    self.logic.marks.update()
+                    self.logic.showAlone(job.result)
 
     def onCompareButton(self, checked: bool = False) -> None:
         """Switch on the compare view."""
@@ -489,9 +491,19 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._updatePanel()
 
     def _compare(self, original, result) -> None:
-        self._parameterNode.shown = Shown.RESULT
-        self.logic.compare(original, result, byRows=self._parameterNode.arrangement == Arrangement.ROWS)
+        self.logic.compare(original, result, byRows=_byRows(self._parameterNode.arrangement))
         self.logic.setSlab(self._parameterNode.slabMm)
+
+    def onArrangementChosen(self, index: int) -> None:
+        """Switch between rows and columns at once."""
+        if self._parameterNode and self.logic.comparing and index >= 0:
+            self.logic.compareView.setArrangement(_byRows(list(Arrangement)[index]))
+
+    def onComparisonChanged(self) -> None:
+        """The comparison has begun, changed or ended: here, in the console, or by the layout."""
+        if self._parameterNode and self.logic.comparing:
+            self._parameterNode.shown = Shown(self.logic.compareView.shown)
+        self._updatePanel()
 
     def onRestoreLayoutButton(self, checked: bool = False) -> None:
         """Back to the former layout."""
@@ -574,6 +586,10 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._parameterNode.inputVolume = volumeNode
         if segmentationNode is not None:
             self.ui.segmentSelector.setCurrentNode(segmentationNode)
+
+
+def _byRows(arrangement: Arrangement) -> bool | None:
+    return {Arrangement.ROWS: True, Arrangement.COLUMNS: False}.get(arrangement)
 
 
 def _takeUp(node: SliceInterpolationParameterNode, job) -> None:

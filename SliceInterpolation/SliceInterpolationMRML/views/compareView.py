@@ -18,7 +18,14 @@ from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.interpolation import interpolate
 
 from ..figures.noise import showDiverging
-from ..nodes import copyDisplay, gridFromNode, nodeFromVolume, placeLikeReference, removeWithDisplay, volumeFromNode
+from ..nodes import (
+    copyDisplay,
+    gridFromNode,
+    nodeFromVolume,
+    placeLikeReference,
+    removeWithDisplay,
+    volumeFromNode,
+)
 from .layouts import (
     BY_COLUMNS_LAYOUT,
     BY_ROWS_LAYOUT,
@@ -27,21 +34,31 @@ from .layouts import (
     VIEW_NAMES,
     compositeNode,
     currentLayout,
+    forgetLayout,
     layoutNode,
+    restoreLayout,
     sliceNode,
     suitRows,
     switchLayout,
     viewName,
 )
 from .observers import Observers
+from .segmentSides import placeSegments
 from .sliceMarks import SliceMarks
 
-__all__ = ["BY_COLUMNS_LAYOUT", "BY_ROWS_LAYOUT", "ORIENTATIONS", "SHOWN", "VIEW_NAMES", "CompareView", "viewName"]
+__all__ = [
+    "BY_COLUMNS_LAYOUT",
+    "BY_ROWS_LAYOUT",
+    "ORIENTATIONS",
+    "SHOWN",
+    "VIEW_NAMES",
+    "CompareView",
+    "viewName",
+]
 
 SHOWN = ("result", "original", "linear", "difference", "blend")
 _MADE_NAMES = {"linear": "linear interpolation", "difference": "result minus linear"}
 _STANDARD_VIEWS = {"Axial": "Red", "Coronal": "Green", "Sagittal": "Yellow"}
-_FOUR_UP = 3
 
 
 class CompareView:
@@ -71,11 +88,6 @@ class CompareView:
         self._former: dict[str, Any] = {}
         self._followers: list[WeakMethod] = []
         self._busy = False
-
-    @property
-    def canRestore(self) -> bool:
-        """True while there is a layout to go back to: in a compare layout, also one that a saved scene opened in."""
-        return currentLayout() is not None
 
     def follow(self, method: Callable[[], Any]) -> None:
         """Call a method of an object, which is not kept alive, when the comparison begins, changes or ends."""
@@ -170,10 +182,8 @@ class CompareView:
 
     def restore(self) -> None:
         """Go back to the former layout and leave no observer, name or helper volume behind."""
-        former = self._former.get("layout", _FOUR_UP)
         self._end()
-        if currentLayout() is not None:
-            layoutNode().SetViewArrangement(former)
+        restoreLayout()
         self._tell()
 
     def _end(self) -> None:
@@ -181,9 +191,9 @@ class CompareView:
         self._observers.clear()
         self.marks.setRoles({}, ())
         crosshair = _crosshairNode()
-        if self.isShown and crosshair is not None:
-            crosshair.SetCrosshairMode(self._former["crosshair"])
-            crosshair.SetCrosshairRAS(self._former["place"])
+        if crosshair is not None and self._former:
+            crosshair.SetCrosshairMode(self._former["mode"])
+            crosshair.SetCrosshairRAS(*self._former["place"])
         self.isShown = False
         self._former = {}
         self._forgetVolumes()
@@ -192,14 +202,9 @@ class CompareView:
         self._observers.clear()
         if self.isShown:
             return
-        arrangement, crosshair = layoutNode().GetViewArrangement(), _crosshairNode()
-        if currentLayout() is not None:  # a scene that was saved in such a layout
-            arrangement = _FOUR_UP
-        self._former = {"layout": arrangement}
+        crosshair = _crosshairNode()
         if crosshair is not None:
-            self._former.update(
-                crosshair=crosshair.GetCrosshairMode(), place=tuple(crosshair.GetCrosshairRAS())
-            )
+            self._former = {"mode": crosshair.GetCrosshairMode(), "place": crosshair.GetCrosshairRAS()}
 
     def _forgetVolumes(self) -> None:
         for nodeId in self._made.values():
@@ -319,7 +324,10 @@ class CompareView:
         """Another volume in all views of a side: nothing is compared any more."""
         if self._busy or slicer.mrmlScene.IsBatchProcessing():
             return
-        own = {"Original": {self._originalId}, "Result": {self._originalId, self._resultId, *self._made.values()}}
+        own = {
+            "Original": {self._originalId},
+            "Result": {self._originalId, self._resultId, *self._made.values()},
+        }
         for side in SIDES:
             shown = {compositeNode(viewName(side, one)).GetBackgroundVolumeID() for one in ORIENTATIONS}
             if not shown & own[side]:
@@ -328,6 +336,7 @@ class CompareView:
 
     def _onLayoutModified(self, caller, event) -> None:
         if currentLayout() is None and not slicer.mrmlScene.IsBatchProcessing():
+            forgetLayout()
             self._end()
             self._tell()
 
@@ -366,6 +375,7 @@ class CompareView:
             crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowBasic)
 
     def _tell(self) -> None:
+        placeSegments()
         methods = [reference() for reference in self._followers]
         self._followers = [WeakMethod(method) for method in methods if method is not None]
         for method in methods:
@@ -375,6 +385,13 @@ class CompareView:
     def _sliceLogic(self, name: str):
         logic = self._applicationLogic or slicer.app.applicationLogic()
         return logic.GetSliceLogicByLayoutName(name)
+
+
+def showInOrdinaryViews(volumeNode) -> None:
+    """Put a volume into the background of all slice views but the compare views."""
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        if view.GetLayoutName() not in VIEW_NAMES:
+            compositeNode(view.GetLayoutName()).SetBackgroundVolumeID(volumeNode.GetID())
 
 
 def _align(source, target) -> None:

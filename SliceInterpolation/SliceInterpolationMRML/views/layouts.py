@@ -1,4 +1,4 @@
-"""The compare layouts: original and result in axial, coronal and sagittal, alone or beside a plot; and going back.
+"""The compare layouts: original and result in axial, coronal and sagittal, alone or beside a plot or table.
 
 Names of views and labels are read by people: Data Probe shows the one, the bar of the view the other.
 """
@@ -10,14 +10,15 @@ import slicer
 ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
 SIDES = ("Original", "Result")
 BY_ROWS_LAYOUT, BY_COLUMNS_LAYOUT = 50770, 50771
-BY_ROWS_PLOT_LAYOUT, BY_COLUMNS_PLOT_LAYOUT = 50772, 50773
-_LAYOUTS = {  # number -> (by rows, with a plot)
-    BY_ROWS_LAYOUT: (True, False),
-    BY_COLUMNS_LAYOUT: (False, False),
-    BY_ROWS_PLOT_LAYOUT: (True, True),
-    BY_COLUMNS_PLOT_LAYOUT: (False, True),
+_LAYOUTS = {  # number -> (by rows, pane beside)
+    BY_ROWS_LAYOUT: (True, ""),
+    BY_COLUMNS_LAYOUT: (False, ""),
+    50772: (True, "Plot"),
+    50773: (False, "Plot"),
+    50774: (True, "Table"),
+    50775: (False, "Table"),
 }
-PLOT_VIEW_NAME = "SliceInterpolationPlot"
+_FORMER = "SliceInterpolation.FormerLayout"
 _COLORS = {"Axial": "#F34A33", "Coronal": "#6EB04B", "Sagittal": "#EDD54C"}
 _VIEW_GROUP = 507
 
@@ -36,23 +37,54 @@ VIEW_NAMES = tuple(viewName(side, orientation) for orientation in ORIENTATIONS f
 def registerLayouts() -> None:
     """Make the layouts known. Worth doing at startup, so that scenes saved in such a layout open in it."""
     node = layoutNode()
-    for number, (byRows, withPlot) in _LAYOUTS.items():
+    for number, (byRows, pane) in _LAYOUTS.items():
         if node is not None and not node.IsLayoutDescription(number):
-            node.AddLayoutDescription(number, _layoutXml(byRows, withPlot))
+            node.AddLayoutDescription(number, _layoutXml(byRows, pane))
 
 
-def switchLayout(byRows: bool, withPlot: bool = False) -> None:
-    """Switch to a compare layout; views that are in both layouts keep place and zoom."""
+def switchLayout(byRows: bool, pane: str = "") -> None:
+    """Switch to a compare layout, with a pane ("Plot" or "Table") beside; the slice views are the same in all."""
     registerLayouts()
-    wanted = (byRows, withPlot)
-    layoutNode().SetViewArrangement(next(number for number, kind in _LAYOUTS.items() if kind == wanted))
+    rememberLayout()
+    layoutNode().SetViewArrangement(next(one for one, kind in _LAYOUTS.items() if kind == (byRows, pane)))
     processEvents()
 
 
-def currentLayout() -> tuple[bool, bool] | None:
-    """(by rows, with a plot) of the compare layout that is on; None in any other layout."""
+def currentLayout() -> tuple[bool, str] | None:
+    """(by rows, pane) of the compare layout that is on; None in any other layout."""
     node = layoutNode()
     return _LAYOUTS.get(node.GetViewArrangement()) if node is not None else None
+
+
+def rememberLayout() -> None:
+    """Call before the layout is changed for the user: `restoreLayout` comes back to this one.
+
+    It stands in an attribute of the layout node, and so in saved scenes too.
+    """
+    node = layoutNode()
+    if currentLayout() is None and not canRestoreLayout():
+        node.SetAttribute(_FORMER, str(node.GetViewArrangement()))
+
+
+def forgetLayout() -> None:
+    """The user has chosen a layout."""
+    layoutNode().RemoveAttribute(_FORMER)
+
+
+def canRestoreLayout() -> bool:
+    """True where a layout was changed for the user and not chosen or restored since."""
+    node = layoutNode()
+    return node is not None and (currentLayout() is not None or node.GetAttribute(_FORMER) is not None)
+
+
+def restoreLayout() -> None:
+    """Back to the layout that was remembered, or to four views where none is known."""
+    if canRestoreLayout():
+        former = layoutNode().GetAttribute(_FORMER)
+        forgetLayout()
+        layoutNode().SetViewArrangement(
+            int(former) if former else slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+        )
 
 
 def suitRows() -> bool:
@@ -63,15 +95,21 @@ def suitRows() -> bool:
     return viewport is not None and viewport.height > viewport.width
 
 
-def showPlot(chartNode) -> None:
-    """Show a chart in the plot pane beside the compare views, which stay as they are.
+def showBeside(node) -> bool:
+    """Show a chart or a table in a pane beside the compare views, which stay; False in any other layout.
 
-    The module Plots would leave the comparison: for it every custom layout maps to one of its own.
+    The modules Plots and Tables would leave the comparison: for them every custom layout maps to one of theirs.
     """
-    byRows, _withPlot = currentLayout()
-    switchLayout(byRows, withPlot=True)
-    plotView = slicer.mrmlScene.GetSingletonNode(PLOT_VIEW_NAME, "vtkMRMLPlotViewNode")
-    plotView.SetPlotChartNodeID(chartNode.GetID())
+    if currentLayout() is None:
+        return False
+    pane = "Plot" if node.IsA("vtkMRMLPlotChartNode") else "Table"
+    switchLayout(currentLayout()[0], pane)
+    view = slicer.mrmlScene.GetSingletonNode(_paneName(pane), f"vtkMRML{pane}ViewNode")
+    if pane == "Plot":
+        view.SetPlotChartNodeID(node.GetID())
+    else:
+        view.SetTableNodeID(node.GetID())
+    return True
 
 
 def layoutNode():
@@ -97,7 +135,11 @@ def processEvents() -> None:
         application.processEvents()
 
 
-def _layoutXml(byRows: bool, withPlot: bool) -> str:
+def _paneName(pane: str) -> str:
+    return f"SliceInterpolation{pane}"
+
+
+def _layoutXml(byRows: bool, pane: str) -> str:
     outer, inner = ("vertical", "horizontal") if byRows else ("horizontal", "vertical")
     groups = "".join(
         f'<item><layout type="{inner}">'
@@ -106,11 +148,12 @@ def _layoutXml(byRows: bool, withPlot: bool) -> str:
         for orientation in ORIENTATIONS
     )
     views = f'<layout type="{outer}">{groups}</layout>'
-    if not withPlot:
+    if not pane:
         return views
-    plot = f'<view class="vtkMRMLPlotViewNode" singletontag="{PLOT_VIEW_NAME}">{_property("viewlabel", "Plot")}</view>'
+    label = _property("viewlabel", pane)
+    beside = f'<view class="vtkMRML{pane}ViewNode" singletontag="{_paneName(pane)}">{label}</view>'
     # Beside rows, below columns: the views keep more of their room.
-    return f'<layout type="{inner}" split="true"><item>{views}</item><item>{plot}</item></layout>'
+    return f'<layout type="{inner}" split="true"><item>{views}</item><item>{beside}</item></layout>'
 
 
 def _viewXml(side: str, orientation: str) -> str:

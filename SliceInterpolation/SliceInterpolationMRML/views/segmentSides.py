@@ -8,7 +8,7 @@ import slicer
 
 from ..figures.measurement import carriedSegmentation
 from ..nodes import ORIGINAL_ROLE
-from .compareView import ORIENTATIONS, viewName
+from .layouts import ORIENTATIONS, viewName
 
 
 def placeSegments() -> None:

@@ -9,9 +9,10 @@ from typing import Any, Callable
 import slicer
 import slicer.util
 import vtk
+from PySide6 import QtWidgets
 
 from .api import Checked
-from .pythonqt import slotErrors
+from .pythonqt import slotErrors, wrap
 
 
 class LayoutManager(Checked):
@@ -29,6 +30,8 @@ class LayoutManager(Checked):
         self._sliceLogics = core.applicationLogic.GetSliceLogics()
         self._views: Any = _offscreenViews(core) if draw else {}
         self._slots: list[Callable[[int], Any]] = []
+        self._viewport = wrap(QtWidgets.QWidget())
+        self._viewport.resize(1200, 800)
         # After the layout logic, which makes the view nodes.
         core.layoutNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onLayoutModified, -5.0)
         for event in (self._scene.EndImportEvent, self._scene.EndCloseEvent, self._scene.EndRestoreEvent):
@@ -43,6 +46,10 @@ class LayoutManager(Checked):
     def setLayout(self, number: int) -> None:
         """Switch the layout."""
         self._layoutLogic.GetLayoutNode().SetViewArrangement(number)
+
+    def viewport(self):
+        """The widget that holds the views, wide as on most screens."""
+        return self._viewport
 
     def layoutLogic(self):
         """The real one."""
