@@ -458,7 +458,14 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
     from .checks import check_volume
     from .files import read_run, read_volume
     from .interpolation import with_units
-    from .reports.measure import COLUMNS, check_hu_range, measure, measure_table, read_segmentation
+    from .reports.measure import (
+        COLUMNS,
+        check_hu_range,
+        measure,
+        measure_table,
+        read_segmentation,
+        surfaces_can_be_measured,
+    )
     from .reports.tables import write_csv
 
     hu_range = tuple(options.range)
@@ -484,6 +491,8 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
         volume = with_units(volume, request, remarks)
         if volume.units != "HU":
             remarks.append("No HU scale: what is called HU holds the values of the scan.")
+        if not surfaces_can_be_measured():
+            remarks.append("No closed surfaces: scikit-image, which makes them, is not installed.")
         if options.dicom_dir and options.result and Path(options.result).is_dir():
             result_run, more = read_run(options.result)
             result = result_run.volume

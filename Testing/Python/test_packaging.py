@@ -168,7 +168,6 @@ DROPPED = {
     "AddActor2D": "AddViewProp",
     "RemoveActor2D": "RemoveViewProp",
     "_executePythonModule": "executePythonModule, where it exists",
-    "pip_install": "slicer.packaging, where it exists",
 }
 """What 5.10 has and a later one, with Qt 6 or VTK 9.6, has not, or not for long; and what is in its place."""
 DROPPED_SIGNALS = {

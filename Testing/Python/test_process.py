@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from SliceInterpolationLib import Volume, cli, read_volume, write_volume
 from SliceInterpolationLib.parent import FOLDER, PARENT
+from SliceInterpolationLib.reports.tables import read_csv
 
 LIBRARY = Path(__file__).resolve().parents[2] / "SliceInterpolation"
 posix = pytest.mark.skipif(os.name != "posix", reason="a matter of POSIX")
@@ -303,6 +305,26 @@ def test_another_package_is_missing(folder, tmp_path_factory):
     code, _, err = finish(start(folder, "interpolate", "scan.nrrd", "out.nrrd", first=place))
     assert code == 1
     assert err == "slice-interpolation: the Python package 'scipy' is missing; install it with pip\n"
+
+
+def test_without_scikit_image_only_the_closed_surfaces_are_missing(folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("modules")
+    (place / "skimage.py").write_text("raise ImportError(\"No module named 'skimage'\")\n")
+    scan, _ = read_volume(folder / "scan.nrrd")
+    mask = np.zeros(scan.array.shape, dtype=np.uint8)
+    mask[5:-5, 40:60, 40:60] = 1
+    write_volume(replace(scan, array=mask, provenance="", units="label", history=()), folder / "mask.nrrd")
+    arguments = ["measure", "scan.nrrd", "--segmentation", "mask.nrrd", "--output", "rows.csv"]
+    code, out, err = finish(start(folder, *arguments, first=place))
+    assert code == 0, err
+    assert "No closed surfaces: scikit-image" in err
+    assert "nan" not in out
+    (row,) = read_csv(folder / "rows.csv")
+    assert float(row["volume_ml"]) > 0
+    page = ["page", "scan.nrrd", "--measurements", "rows.csv", "--output", "page.html"]
+    code, _, err = finish(start(folder, *page, first=place))
+    assert code == 0, err
+    assert "nan" not in (folder / "page.html").read_text(encoding="utf-8").lower()
 
 
 # Whatever else happens

@@ -133,17 +133,28 @@ def outline(mask: np.ndarray) -> np.ndarray:
     return mask & ~binary_erosion(mask)
 
 
+def surfaces_can_be_measured() -> bool:
+    """False where scikit-image is missing, which makes the closed surfaces; Slicer does not ship it."""
+    try:
+        import skimage.measure  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def measure_surface(volume: Volume, mask: np.ndarray) -> dict[str, float]:
-    """surface_volume_ml, inside the closed surface of a segment, and surface_area_mm2; needs scikit-image.
+    """surface_volume_ml, inside the closed surface of a segment, and surface_area_mm2; NaN without scikit-image.
 
     mask: (slices, rows, columns) bool. The surface is made by marching cubes (Lewiner et al., Journal of Graphics Tools
     8, 2003) on the voxel grid and laid out in the patient, so that shear is kept; what ends at the border of the volume
     is closed there. The volume is that of the surface through the voxel edges. Its steps make it a fifth too large in
     area, so the area is taken after smoothing (1.5 pixels, half a slice), which in turn would cost volume.
     """
+    box = bounding_box(mask)
+    if not surfaces_can_be_measured():
+        return {"surface_volume_ml": float("nan"), "surface_area_mm2": float("nan")}
     from skimage.measure import marching_cubes
 
-    box = bounding_box(mask)
     if box is None:
         return {"surface_volume_ml": 0.0, "surface_area_mm2": 0.0}
 
@@ -251,7 +262,8 @@ def measure_table(rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         lines.append(
-            f"{row['segment']:>7}  {row['grid']:<42}{row['volume_ml']:>9.2f}{row['surface_volume_ml']:>12.2f}"
-            f"{row['abc2_ml']:>10.2f}{in_digits(row['mean_hu'], 1):>11}{row['difference_percent']:>10.1f}"
+            f"{row['segment']:>7}  {row['grid']:<42}{row['volume_ml']:>9.2f}"
+            f"{in_digits(row['surface_volume_ml'], 2):>12}{row['abc2_ml']:>10.2f}"
+            f"{in_digits(row['mean_hu'], 1):>11}{row['difference_percent']:>10.1f}"
         )
     return "\n".join(lines)

@@ -100,7 +100,11 @@ def measurementJob(
         node, result = (slicer.mrmlScene.GetNodeByID(one) for one in (segmentationId, resultId or "none"))
         if node is not None and result is not None:
             _showOnResult(node, result, chosen, folder / "masks", set(edited))
-        return {"rows": rows, "summary": describe(rows), **showMeasurement(rows, job.inputNode)}
+        said = [
+            describe(rows),
+            *(remark for remark in job.remarks if remark.startswith("No closed surfaces")),
+        ]
+        return {"rows": rows, "summary": "\n".join(said), **showMeasurement(rows, job.inputNode)}
 
     arguments = ["measure", "{input}", "--segmentation"]
     arguments += [f"{{folder}}/segment-{number}.nrrd" for number in range(1, len(chosen) + 1)]
@@ -158,6 +162,8 @@ def showMeasurement(
     names = [f"{row['segment']}: {row['grid']}" for row in rows]
     measures = {_("voxels"): "volume_ml", _("closed surface"): "surface_volume_ml", "ABC/2": "abc2_ml"}
     title, yTitle = _("{name} volumes").format(name=scanNode.GetName()), _("volume (mL)")
+    # Closed surfaces are not measured everywhere.
+    measures = {words: column for words, column in measures.items() if rows[0][column] is not None}
     bars = [
         {yTitle: words, **{name: row[column] for name, row in zip(names, rows)}}
         for words, column in measures.items()

@@ -425,6 +425,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
             logic.saveTable(measured["table"], "hematoma.csv")
         """
         from ..figures.measurement import measurementJob
+        from ..run.dependencies import offerPackages
         from ..views.segmentSides import placeSegments
 
         def finished(job) -> None:
@@ -434,8 +435,9 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
         if isinstance(segmentIds, str):
             segmentIds = [segmentIds]
-        return self._start(
-            lambda: measurementJob(
+
+        def makeJob():
+            job = measurementJob(
                 inputNode,
                 segmentationNode,
                 segmentIds,
@@ -446,10 +448,11 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
                 keepEdits,
                 onProgress=onProgress,
                 onFinished=finished,
-            ),
-            Request(method="linear"),  # it predicts nothing
-            wait,
-        )
+            )
+            offerPackages()
+            return job
+
+        return self._start(makeJob, Request(method="linear"), wait)  # it predicts nothing
 
     def showRenewed(self, segmentationNode, shown: bool) -> None:
         """Show or hide the segments of a measurement that were thresholded anew, over those carried over."""

@@ -1,4 +1,4 @@
-"""What the panel needs beyond Slicer: PyTorch through its extension, asked for once.
+"""What the panel needs beyond Slicer, asked for once: PyTorch through its extension, other packages through pip.
 
 torch is never imported here: whether it is installed is read from its metadata, without loading it.
 """
@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import logging
+import re
+from pathlib import Path
+
+import slicer
 
 from SliceInterpolationLib.errors import SliceInterpolationError
 from SliceInterpolationLib.interpolators import CLASSICAL
@@ -14,6 +19,7 @@ from SliceInterpolationLib.interpolators import CLASSICAL
 from ..i18n import _
 
 TORCH_REQUIREMENT = ">=2.1"
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 _OFFLINE = _(
     "On a computer without network, copy a wheel of torch there and run "
     "'PythonSlicer -m pip install --no-index --find-links FOLDER torch'."
@@ -93,3 +99,47 @@ def ensureTorch(askAgain: bool = False) -> None:
         _declined.add("torch")
         raise DependencyError(_("PyTorch was not installed; the methods linear and cubic work without it."))
     _declined.discard("torch")
+
+
+def offerPackages() -> None:
+    """Offer to install the packages of `REQUIREMENTS` that are missing; what works without them does so if declined.
+
+    They are offered once a session, and never while the application is tested.
+    """
+    missing = missingPackages()
+    if not missing or "packages" in _declined or slicer.app.testingEnabled():
+        return
+    _declined.add("packages")  # whatever becomes of it
+    try:
+        _install(missing)
+    except Exception as error:  # declined, no network, no pip: the run goes on without
+        logging.warning("SliceInterpolation: %s not installed: %s", ", ".join(missing), error)
+    importlib.invalidate_caches()
+
+
+def missingPackages() -> list[str]:
+    """The requirements of `REQUIREMENTS` of which no version is installed."""
+    lines = [line.strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line and not line.startswith("#") and not _isInstalled(line)]
+
+
+def _isInstalled(requirement: str) -> bool:
+    try:
+        importlib.metadata.version(re.split(r"[<>=!~ ]", requirement)[0])
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _install(requirements: list[str]) -> None:
+    try:
+        from slicer.packaging import pip_ensure  # from 5.11 on; it asks by itself
+    except ImportError:
+        if slicer.util.confirmOkCancelDisplay(
+            _("Install {packages}? Closed surfaces of segments are not measured without.").format(
+                packages=", ".join(requirements)
+            )
+        ):
+            slicer.util.pip_install(" ".join(requirements))
+        return
+    pip_ensure(requirements, requester=_("Slice Interpolation"))
