@@ -164,6 +164,53 @@ def test_fractions_beyond_the_source_lose_no_more_than_half_a_step():
     assert scale.slope < 1.2
 
 
+@pytest.mark.parametrize("syntax", ["RLELossless", "JPEGLSLossless", "MONOCHROME1", "8 bits", "no rescale"])
+def test_however_the_source_is_stored(tmp_path, syntax):
+    before = {}
+
+    def change(k, ds):
+        if syntax == "MONOCHROME1":
+            ds.PhotometricInterpretation = syntax
+        elif syntax == "8 bits":
+            ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+            ds.PixelData = (np.frombuffer(ds.PixelData, np.uint16) // 5).astype(np.uint8).tobytes()
+            ds["PixelData"].VR = "OB"
+        elif syntax == "no rescale" and k == 2:
+            del ds.RescaleSlope, ds.RescaleIntercept
+        before[k] = np.frombuffer(ds.PixelData, np.uint8 if syntax == "8 bits" else np.uint16)
+
+    write_scan(tmp_path / "scan", change=change)
+    if "Lossless" in syntax:
+        for path in (tmp_path / "scan").iterdir():
+            image = pydicom.dcmread(path)
+            image.compress(getattr(pydicom.uid, syntax))
+            image.save_as(path)
+    (run,) = read_series(tmp_path / "scan").runs
+    result = interpolate(run.volume, method="linear").volume
+    (tmp_path / "out").mkdir()
+    write_series(result, run, tmp_path / "out")
+    made = written(tmp_path / "out")
+    np.testing.assert_array_equal(np.stack([modality_values(one) for one in made]), result.array)
+    for k, pixels in before.items():
+        np.testing.assert_array_equal(made[2 * k].pixel_array.ravel(), pixels)
+        assert made[2 * k].PhotometricInterpretation == (syntax if syntax == "MONOCHROME1" else "MONOCHROME2")
+    back, _ = read_volume(tmp_path / "out")
+    assert back.provenance == result.provenance
+    np.testing.assert_array_equal(back.array, result.array)
+
+
+def test_a_bridged_slice_is_a_made_one_of_its_neighbors(tmp_path):
+    images = write_scan(tmp_path / "scan", slices=8)
+    next(p for p in (tmp_path / "scan").iterdir() if pydicom.dcmread(p).InstanceNumber == 4).unlink()
+    assert main(["interpolate", str(tmp_path / "scan"), str(tmp_path / "out"), "--output-format", "dicom",
+                 "--method", "linear", "--bridge"]) == 0  # fmt: skip
+    made = written(tmp_path / "out")
+    assert read_volume(tmp_path / "out")[0].provenance == "ASASASSSASASASA"
+    bridged = [one.ReferencedSOPInstanceUID for one in made[6].SourceImageSequence]
+    assert bridged == [images[2].SOPInstanceUID, images[4].SOPInstanceUID]
+    assert [float(one.ImagePositionPatient[2]) for one in made] == [10.5 + 2.5 * k for k in range(15)]
+
+
 def test_tilted_positions_are_kept(tmp_path):
     tilt = np.deg2rad(18.5)
     orientation = (1, 0, 0, 0, float(f"{np.cos(tilt):.7f}"), float(f"{-np.sin(tilt):.7f}"))

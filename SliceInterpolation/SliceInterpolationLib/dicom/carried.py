@@ -75,7 +75,7 @@ _OF_IMAGES = ("PositionReferenceIndicator", "AcquisitionNumber", "PatientPositio
 _TYPE_2_OF = {
     "CT": (*_OF_IMAGES, "KVP"),
     "MR": (*_OF_IMAGES, "ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength"),
-    "OT": ("Laterality",),
+    "OT": (),
 }
 """What must be there, if only empty, by modality."""
 
@@ -119,6 +119,8 @@ def fill_required(dataset: pydicom.Dataset) -> None:
     for keyword in (*_TYPE_2, *_TYPE_2_OF.get(modality, ())):
         if keyword not in dataset:
             setattr(dataset, keyword, None)
+    if modality in _TYPE_2_OF and "BodyPartExamined" not in dataset and "Laterality" not in dataset:
+        dataset.Laterality = None  # of what may be one of a pair
     if modality == "MR":
         for keyword, unknown in (("ScanningSequence", "RM"), ("SequenceVariant", "NONE")):
             if not dataset.get(keyword):

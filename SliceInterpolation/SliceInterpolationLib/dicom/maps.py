@@ -9,9 +9,8 @@ import numpy as np
 
 from ..volume import Volume
 from .marks import SCHEME
-from .objects import Beside
+from .objects import Beside, refusals_explained
 from .series import Run
-from .sources import nothing_told
 
 _KINDS = {
     "error": (
@@ -26,7 +25,7 @@ _KINDS = {
 """Name, code and explanation of each kind, and what is added to the number of the source's series."""
 
 
-@nothing_told()
+@refusals_explained()
 def write_map(volume: Volume, run: Run, kind: str, path: Path, made_by: dict[str, Any] | None = None) -> None:
     """Write a map on the grid of a run as one Parametric Map with a frame a slice.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from .equipment import (
 )
 from .marks import MAKER, PROGRAM
 from .series import Run
-from .sources import SourceHeaders, derived_number, ds, now_beside
+from .sources import SourceHeaders, derived_number, ds, nothing_told, now_beside
 from .writing import save
 
 if TYPE_CHECKING:
@@ -48,9 +50,12 @@ class Beside:
         if not volume.same_grid(run.volume):
             raise InputError("This does not lie on the grid of the DICOM images; make it of the same series.")
         need_highdicom()
+        from pydicom.uid import generate_uid
+
         self._run, self._volume = run, volume
         self._headers = SourceHeaders(run)
         self._number = number
+        self._frame_of_reference = generate_uid(prefix=None)  # for images that state none
 
     @property
     def first(self) -> pydicom.Dataset:
@@ -139,8 +144,22 @@ class Beside:
             if keyword in raw:
                 clean[keyword] = raw[keyword]
         clean.SOPClassUID, clean.SOPInstanceUID = raw.SOPClassUID, raw.SOPInstanceUID
+        if "FrameOfReferenceUID" not in clean:
+            clean.FrameOfReferenceUID = self._frame_of_reference
         fill_required(clean)
         return clean
+
+
+@contextmanager
+def refusals_explained() -> Iterator[None]:
+    """What highdicom does not make of odd headers, as InputError; nothing of what it warns of is told."""
+    with nothing_told():
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                "The headers of the DICOM images lack what this object needs; write the other formats instead of DICOM."
+            ) from error
 
 
 def need_highdicom() -> None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..volume import Volume
-from .objects import Beside, algorithm
+from .objects import Beside, algorithm, refusals_explained
 from .series import Run
-from .sources import nothing_told
 
 if TYPE_CHECKING:
     import highdicom
@@ -19,7 +18,7 @@ _NUMBER = 200
 """What is added to the number of the source's series."""
 
 
-@nothing_told()
+@refusals_explained()
 def write_segmentation(
     labels: Volume, run: Run, path: Path, *, name: str = "Segmentation", made_by: dict[str, Any] | None = None
 ) -> tuple[highdicom.seg.Segmentation, dict[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +20,14 @@ from .frames import Frame, frames_of
 from .pixels import stored_pixels
 from .report import Unusable
 from .series import Run, SourceSlice
+from .stored import RESCALE, Scale
 
 if TYPE_CHECKING:
     import pydicom
 
 _FILES_KEPT = 4
+_ASKED = 3
+"""How many images are asked for a rescale that one lacks: at most one or two do."""
 
 
 class SourceHeaders:
@@ -38,6 +42,18 @@ class SourceHeaders:
     def of(self, k: int) -> pydicom.Dataset:
         """The header of slice k, as that of a single image. Raises InputError where it cannot be read any more."""
         return flat_header(self.raw(k), self._run.sources[k].frame)
+
+    def scale(self, k: int) -> Scale:
+        """How the stored values of slice k are meant; where it has no rescale of its own, as the others say."""
+        header = self.of(k)
+        own = Scale.of(header)
+        if all(header.get(keyword) not in (None, "") for keyword in RESCALE):
+            return own
+        for other in self.there[:_ASKED]:
+            if all(self.of(other).get(keyword) not in (None, "") for keyword in RESCALE):
+                given = Scale.of(self.of(other))
+                return replace(own, slope=given.slope, intercept=given.intercept, stated=True)
+        return own
 
     def raw(self, k: int) -> pydicom.Dataset:
         """The header of the file of slice k, as it is. Errors as `of`."""

@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pydicom
 
+RESCALE = ("RescaleSlope", "RescaleIntercept")
 _ALLOCATED = 16
 
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from .equipment import algorithm_family, algorithm_name, algorithm_version
 from .marks import MAKER, PROGRAM, SCHEME
-from .objects import Beside
+from .objects import Beside, refusals_explained
 from .series import Run
-from .sources import nothing_told
 
 if TYPE_CHECKING:
     import highdicom
@@ -59,7 +58,7 @@ class MeasuredSegment:
     run: Run
 
 
-@nothing_told()
+@refusals_explained()
 def write_measurements(
     measured: Sequence[MeasuredSegment], run: Run, path: Path, *, made_by: dict[str, Any] | None = None
 ) -> None:

@@ -18,7 +18,7 @@ from .equipment import code_item, contributions, describe_run, scheme_item, set_
 from .marks import mark_code, record
 from .series import Run
 from .sources import SourceHeaders, derived_number, ds, need_pydicom, nothing_told, now_beside
-from .stored import Scale, stored_as
+from .stored import RESCALE, Scale, stored_as
 
 if TYPE_CHECKING:
     import pydicom
@@ -119,7 +119,7 @@ class _Series:
         text = PROVENANCE_NAMES[letter].upper() if self._burn_in and not copied else ""
         stored = self._copy_pixels(image, given, headers[0]) if copied else None
         if stored is None:
-            stored = self._set_made_pixels(image, number, headers[0], text)
+            stored = self._set_made_pixels(image, number, used[0], text)
         self._say_what_it_is(image, number, used, given, copied, stored)
         stated = [str(header.get("BurnedInAnnotation", "")) for header in headers]
         if text or "YES" in stated:
@@ -209,10 +209,10 @@ class _Series:
     def _copy_pixels(self, image: pydicom.Dataset, given: int, header: pydicom.Dataset) -> np.ndarray | None:
         """The stored pixels of the source with its rescale; None where that does not hold them in 16 bits.
 
-        That is so, too, where the image has no rescale of its own and its values were taken for what others say.
+        So it is, too, where they do not mean what was read of them.
         """
         stored = self._headers.stored(given)
-        scale = Scale.of(header)
+        scale = self._headers.scale(given)
         low, high = replace(scale, bits=_BITS).limits
         if stored.min() < low or stored.max() > high:
             return None
@@ -221,16 +221,17 @@ class _Series:
         if np.any(differs if outside is None else differs & ~outside):
             return None
         stored = stored.astype(np.int16 if scale.signed else np.uint16)
-        carry_over(image, [header], ("RescaleIntercept", "RescaleSlope", "RescaleType", *_PADDING))
+        carry_over(image, [header], (*RESCALE, "RescaleType", *_PADDING))
+        if scale.stated and not all(keyword in image for keyword in RESCALE):
+            image.RescaleSlope, image.RescaleIntercept = ds(scale.slope), ds(scale.intercept)
         self._set_pixels(image, stored, scale, header)
         return stored
 
-    def _set_made_pixels(
-        self, image: pydicom.Dataset, number: int, header: pydicom.Dataset, text: str
-    ) -> np.ndarray:
+    def _set_made_pixels(self, image: pydicom.Dataset, number: int, nearest: int, text: str) -> np.ndarray:
         """The values of the result as stored numbers; where they mean that there is none, as padding."""
+        header = self._headers.of(nearest)
         values, outside = self._result.slices[number], self._result.outside(number)
-        stored, scale = stored_as(burned(values, text) if text else values, Scale.of(header))
+        stored, scale = stored_as(burned(values, text) if text else values, self._headers.scale(nearest))
         if outside is not None and outside.any():
             image.add_new("PixelPaddingValue", "SS" if scale.signed else "US", int(stored[outside].min()))
         carry_over(image, [header], ("RescaleType",))
