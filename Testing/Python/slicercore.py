@@ -43,7 +43,11 @@ class Core:
         self.layoutLogic = slicer.vtkMRMLLayoutLogic()
         self.layoutLogic.SetMRMLScene(self.scene)
         self.layoutNode = self.layoutLogic.GetLayoutNode()
-        self.hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
+
+    @property
+    def hierarchy(self):
+        """The subject hierarchy of the scene; kept here, it would stay the scene's own after it was closed."""
+        return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
 
     def folder(self, name: str) -> int:
         """A new subject hierarchy folder."""

@@ -392,11 +392,13 @@ def test_compare_and_restore(panel, desktop):
     assert slicer.app.layoutManager().layout == layout
     assert not panel.ui.restoreLayoutButton.enabled
     assert not panel.ui.shownComboBox.enabled
-    panel.ui.compareButton.click()
     choose(panel, arrangement="rows")
+    panel.ui.compareButton.click()
     assert slicer.app.layoutManager().layout == BY_ROWS_LAYOUT
-    choose(panel, arrangement="columns")
+    shown[0].GetSliceNode().SetSliceOffset(12.5)
+    choose(panel, arrangement="columns")  # at once, and the place stays
     assert slicer.app.layoutManager().layout == BY_COLUMNS_LAYOUT
+    assert [logic.GetSliceNode().GetSliceOffset() for logic in shown[:2]] == [12.5, 12.5]
     panel.ui.restoreLayoutButton.click()
     assert slicer.app.layoutManager().layout == layout
 

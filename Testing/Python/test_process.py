@@ -40,6 +40,10 @@ def start(folder: Path, *arguments: str, first: Path | None = None, code: str = 
     if code:
         how = ["-c", f"import sys; from SliceInterpolationLib.__main__ import main\n{code}\nsys.exit(main())"]
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
+    if (
+        os.name == "posix"
+    ):  # a signal that the tests themselves ignore, as under nohup, would be ignored there too
+        settings.setdefault("preexec_fn", lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     return subprocess.Popen(
         [sys.executable, *how, *arguments], cwd=folder, env=environment, errors="replace", **settings
     )

@@ -58,6 +58,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
         # After the selectors, whose lists stand still while a scene is loaded.
         self.addObserver(
             slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport, priority=-1.0
@@ -143,6 +144,17 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Show what was loaded."""
         self._takenUpFor = None
         if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node) -> None:
+        """Take the first volume that is loaded into an empty scene as the input."""
+        if node.IsA("vtkMRMLScalarVolumeNode") and self._parameterNode and not caller.IsBatchProcessing():
+            # Its voxels and geometry come after it.
+            qt.QTimer.singleShot(0, self._chooseInput)
+
+    def _chooseInput(self) -> None:
+        if self._parameterNode and self.parent.isEntered:
             self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
@@ -363,11 +375,13 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Show the plot of the trust check, the noise maps or the measurement."""
         with slicer.util.tryWithErrorDisplay(_("The plot cannot be shown.")):
             self.logic.showPlot(self._figures(kind)["plot"])
+        self._updatePanel()
 
     def onTableButton(self, kind: str) -> None:
         """Show the table of the trust check, the noise maps or the measurement."""
         with slicer.util.tryWithErrorDisplay(_("The table cannot be shown.")):
             self.logic.showTable(slicer.mrmlScene.GetNodeByID(self._figuredScans[kind]), kind)
+        self._updatePanel()
 
     def onMapChosen(self, index: int) -> None:
         """Lay a map over the views of its volume, or take it off."""

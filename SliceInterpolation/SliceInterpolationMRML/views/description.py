@@ -26,6 +26,7 @@ _WORDS = {
     MAP: "computed map",
     UNKNOWN: "of unknown origin",
 }
+_BLENDED = {**_WORDS, MAP: "slices", UNKNOWN: "unknown"}
 _ON_SLICE = 0.05  # of a slice distance: closer than this, a view shows that slice alone
 _SAMPLES = 4096  # points of an oblique view, for the share that is synthesized
 
@@ -74,10 +75,10 @@ def _blend(grid: Volume, before: int) -> str:
     if letters == SYNTHESIZED * 2:
         return f"blend of two synthesized, between {first} and {first + 1}"
     if letters[0] == letters[1]:
-        return f"blend of {_WORDS[letters[0]]} {first} and {first + 1}"
+        return f"blend of {_BLENDED[letters[0]]} {first} and {first + 1}"
     last = first + (letters[1] != SYNTHESIZED)
     parts = [
-        _WORDS[letter] if letter == SYNTHESIZED else f"{_WORDS[letter]} {number}"
+        _BLENDED[letter] if letter == SYNTHESIZED else f"{_BLENDED[letter]} {number}"
         for letter, number in zip(letters, (first, last))
     ]
     return f"blend of {parts[0]} and {parts[1]}"
