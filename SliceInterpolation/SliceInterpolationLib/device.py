@@ -54,6 +54,12 @@ def choose_device(requested: str = "auto", needs_torch: bool = True) -> tuple[st
     return f"cuda:{number}", f"GPU {torch.cuda.get_device_name(number)} with {gigabytes:.1f} GiB free"
 
 
+def gpus(requested: str = "auto") -> list[int]:
+    """The numbers of the GPUs that a device means: all usable ones, or the one that it names."""
+    free = sorted(_free_memory(import_torch()))
+    return [number for number in free if ":" not in requested or number == int(requested[5:])]
+
+
 def import_torch() -> ModuleType:
     """PyTorch, which networks and optical flow need; InputError where it cannot be imported."""
     try:

@@ -40,15 +40,15 @@ def run(command: Callable[[], None], reporter: Reporter) -> int:
     except BaseException as error:
         if os.environ.get(DEBUG):
             traceback.print_exc()
-        code, sentence = _explain(error)
+        code, sentence = explain(error)
     let_go()
     if sentence:
         reporter.error(sentence)
     return code
 
 
-def _explain(error: BaseException) -> tuple[int, str]:
-    """Exit code and sentence for an exception."""
+def explain(error: BaseException) -> tuple[int, str]:
+    """Exit code and sentence for the user, for whatever has stopped a work."""
     if isinstance(error, InputError):
         return BAD_INPUT, str(error)
     if isinstance(error, (Cancelled, KeyboardInterrupt)):

@@ -25,6 +25,13 @@ def belongs_to(target: Path, source: Path) -> bool:
     return any(_same(target, file) for file in (source, *_data_files(source)))
 
 
+def files_of(source: Path) -> list[Path]:
+    """The files that a volume is read from: itself with its data files, or all files in a folder and below."""
+    if source.is_dir():
+        return sorted(Path(here, name) for here, _, names in os.walk(source) for name in names)
+    return [source, *(path for path in _data_files(source) if not _same(path, source))]
+
+
 def _data_files(source: Path) -> list[Path]:
     """The further files that hold the voxels of a volume file; empty where it holds them itself, or is none."""
     suffix = suffix_of(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from ..catalogue import METHODS, Model, find_model
@@ -47,6 +48,24 @@ def model_of(method: str) -> Model | None:
     return None if method in METHODS else find_model(method)
 
 
+_kept: dict[tuple[Path, str], torch.nn.Module] | None = None
+
+
+def keep_models() -> None:
+    """From now on this process loads each network once, for one that works on many scans."""
+    global _kept
+    _kept = {} if _kept is None else _kept
+
+
+def _load(model: Model) -> torch.nn.Module:
+    if _kept is None:
+        return model.load()
+    key = model.weights, model.card["weights_sha256"]
+    if key not in _kept:
+        _kept[key] = model.load()
+    return _kept[key]
+
+
 def create(
     method: str = "default", device: str = "cpu", report: Callable[[str], None] | None = None
 ) -> Interpolator:
@@ -63,7 +82,7 @@ def create(
         from .flow import Flow
 
         return Flow(device, report)
-    return run_model(model, model.load(), device, report)
+    return run_model(model, _load(model), device, report)
 
 
 def run_model(
@@ -95,6 +114,7 @@ __all__ = [
     "Interpolator",
     "SliceWise",
     "create",
+    "keep_models",
     "model_of",
     "needs_torch",
     "run_model",

@@ -61,6 +61,11 @@ class NoiseReport:
     blobs: int
     remarks: list[str] = field(default_factory=list)
 
+    def median(self, figure: str) -> float:
+        """The median over the slices of one figure of the rows; NaN where none has it."""
+        values = [row[figure] for row in self.rows if np.isfinite(row[figure])]
+        return float(np.median(values)) if values else float("nan")
+
     def as_dict(self) -> dict[str, Any]:
         """Everything but the maps as plain values for JSON; undefined figures become None."""
         return plain({name: getattr(self, name) for name in _PLAIN})
@@ -229,12 +234,7 @@ def write_noise_report(
 
 def noise_summary(report: NoiseReport) -> str:
     """Noise of the scan, what the method removes, and how much unexplained structure was found."""
-
-    def median(key: str) -> float:
-        values = [row[key] for row in report.rows if np.isfinite(row[key])]
-        return float(np.median(values)) if values else float("nan")
-
-    acquired, predicted = (in_digits(median(f"noise_{which}"), 2) for which in ("acquired", "predicted"))
+    acquired, predicted = (in_digits(report.median(f"noise_{which}"), 2) for which in ("acquired", "predicted"))
     return (
         f"Noise SD (median over slices): acquired {acquired}, predicted by {report.method} {predicted}; "
         f"{report.blobs} places where the residual holds structure."

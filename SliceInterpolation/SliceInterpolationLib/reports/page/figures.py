@@ -73,11 +73,11 @@ def noise_section(
     along = _noise_along(rows)
     parts: list[Element | None] = []
     if noise is not None:
-        own, predicted = (_median(noise.rows, key) for key in ("noise_acquired", "noise_predicted"))
+        own, predicted = (noise.median(key) for key in ("noise_acquired", "noise_predicted"))
         facts = [
             [headed("Noise SD of the slices of the scan", unit), fixed(own, 2)],
             [headed(f"Noise SD of the same slices predicted by {noise.method}", unit), fixed(predicted, 2)],
-            ["Reduction", f"{fixed(100 * _median(noise.rows, 'reduction'), 0)} %"],
+            ["Reduction", f"{fixed(100 * noise.median('reduction'), 0)} %"],
             ["Places where the residual holds more than noise", str(noise.blobs)],
         ]
         parts += [table(["Median over the slices", ""], facts), _residual(scan, noise, window, own, unit)]
@@ -128,11 +128,6 @@ def _residual(
         ],
         "pair",
     )
-
-
-def _median(rows: Sequence[dict[str, Any]], key: str) -> float:
-    finite = [value for value in (defined(row[key]) for row in rows) if math.isfinite(value)]
-    return float(np.median(finite)) if finite else math.nan
 
 
 def measure_section(rows: Sequence[dict[str, Any]]) -> Element | None:
