@@ -43,7 +43,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[view,train,test,desktop]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[view,train,batch,test,desktop]"
 	touch $@ $(VENV)/.installed
 
 clean:

@@ -201,6 +201,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_input(command)
 
+    _add_batch(
+        add("batch", _batch, "interpolate all scans of a folder tree or a list, with a table and pages")
+    )
+
     command = add("models", _models, "list, describe, add, trust or remove networks")
     command.add_argument(
         "action", nargs="?", choices=("list", "info", "add", "trust", "remove"), default="list"
@@ -238,6 +242,39 @@ def _trainer() -> ModuleType:
             "pip install 'slice-interpolation[train]', or put its folder on PYTHONPATH."
         )
     return import_module(f"{name}.__main__")
+
+
+def _add_batch(command: argparse.ArgumentParser) -> None:
+    """Give the command `batch` its arguments."""
+    from .batch.options import DASHBOARD, FORMATS, PARTS
+
+    command.add_argument(
+        "input", metavar="INPUT", help="folder tree, or .csv with columns study, series, mask"
+    )
+    command.add_argument("output", metavar="OUTPUT", help="folder of its own; give the same again to go on")
+    Request.add_arguments(command)
+    command.add_argument(
+        "--output-format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="of the volumes, by default that of the scan",
+    )
+    command.add_argument("--compress", action="store_true", help="write compressed (slower)")
+    command.add_argument(
+        "--without", nargs="+", choices=PARTS, default=(), metavar="PART", help=", ".join(PARTS)
+    )
+    command.add_argument("--dry-run", action="store_true", help="list what would happen, and change nothing")
+    command.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786")
+    command.add_argument(
+        "--workers", type=_count, default=0, metavar="N", help="on this machine (default: as fit)"
+    )
+    command.add_argument("--threads", type=_count, default=0, metavar="N", help="of each of these workers")
+    command.add_argument(
+        "--dashboard",
+        default=DASHBOARD,
+        metavar="HOST:PORT",
+        help=f"where Dask shows its work, or none ({DASHBOARD})",
+    )
 
 
 def _number(text: str) -> float:
@@ -591,6 +628,21 @@ def _dicom_info(options: argparse.Namespace, reporter: Reporter) -> None:
         series=[asdict(one) for one in series],
         files=[asdict(one) for one in report.entries],
     )
+
+
+def _batch(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .batch.command import run_batch
+    from .batch.engine import Workers
+    from .batch.settings import Settings
+
+    settings = Settings.of(
+        Request.from_options(options), options.output_format, options.compress, options.without
+    )
+    workers = Workers(options.scheduler, options.workers, options.threads, options.dashboard)
+    run_batch(
+        options.input, options.output, settings, workers, reporter,
+        dry_run=options.dry_run, hold_cancel=cancel.hold_cancel,
+    )  # fmt: skip
 
 
 def _models(options: argparse.Namespace, reporter: Reporter) -> None:

@@ -69,17 +69,24 @@ class Reporter:
         asked += [value for flag, value in zip(arguments, arguments[1:]) if flag == "--progress"]
         return cls(asked[-1] if asked and asked[-1] in MODES else MODES[0])
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Note that `done` of `total` slices of a stage are ready."""
+    def __call__(
+        self, stage: str, done: int, total: int, *, eta_s: float | None = None, note: str = "", **entries: Any
+    ) -> None:
+        """Note that `done` of `total` slices of a stage are ready.
+
+        eta_s: seconds left, where the caller knows better. note: said beside the bar. entries: for the mode "json".
+        """
         if stage != self._stage or done == 0:
             self._stage, self._pace = stage, Pace()
             self._pace.left(0, total, time.monotonic())
-        eta = self._pace.left(done, total, time.monotonic())
+        eta = self._pace.left(done, total, time.monotonic()) if eta_s is None else eta_s
         if self.mode == "json":
-            self._json(stage=stage, done=done, total=total, eta_s=None if eta is None else round(eta, 1))
+            left = None if eta is None else round(eta, 1)
+            self._json(stage=stage, done=done, total=total, eta_s=left, message=note or None, **entries)
         elif self.mode == "bar" and self.err is not None and self.err.isatty():
             filled = _BAR_WIDTH * done // max(total, 1)
             rest = "" if eta is None else f", {eta:.0f} s left"
+            rest += f", {note}" if note else ""
             bar = "#" * filled + "." * (_BAR_WIDTH - filled)
             _aside(f"\r{stage:<14} [{bar}] {done}/{total}{rest}   ", self.err)
             self._bar_open = True

@@ -73,12 +73,17 @@ def _tell_plan(studies: list[Study], settings: Settings, root: Path, reporter: R
     """What would happen to each study; nothing is changed."""
     entries, lines = [], []
     for study in studies:
-        entry = {"study": study.name, "scan": study.scan, "series_uid": study.series, "masks": list(study.masks)}
+        entry = {
+            "study": study.name,
+            "scan": study.scan,
+            "series_uid": study.series,
+            "masks": list(study.masks),
+        }
         target, plan = root / STUDIES / study.name, "would be made"
         try:
             if os.path.lexists(target):
                 record = finished(target, fingerprint(study, settings)[0], study.name)
-                plan = "is finished" if record else plan
+                plan = "finished" if record else plan
             else:
                 for path in study.files or (study.scan, *study.masks):
                     if not os.access(path, os.R_OK):
@@ -89,7 +94,10 @@ def _tell_plan(studies: list[Study], settings: Settings, root: Path, reporter: R
         images = f", {len(study.files)} images" if study.files else ""
         masks = f", with {', '.join(study.masks)}" if study.masks else ""
         lines.append(f"{study.name}: {plan}. {study.scan}{images}{masks}")
-    counts = {what: sum(e["plan"].startswith(what) for e in entries) for what in ("would be made", "is finished", "would fail")}
+    counts = {
+        what: sum(e["plan"].startswith(what) for e in entries)
+        for what in ("would be made", "finished", "would fail")
+    }
     lines.append(", ".join(f"{count} {what}" for what, count in counts.items()))
     reporter.result(answer="\n".join(lines), studies=entries)
 
@@ -149,7 +157,9 @@ class _Run:
                 f"{next(iter(self.failed.values()))['reason']}"
             )
         paths = [self.root / name for name in (INDEX, TABLE, PARQUET)]
-        answer = f"{total - len(self.failed)} of {total} studies are finished ({self.known} of them were before)."
+        answer = (
+            f"{total - len(self.failed)} of {total} studies are finished ({self.known} of them were before)."
+        )
         if self.failed:
             answer += f" {len(self.failed)} failed; the reasons are in the table."
         self.reporter.result(paths, answer=answer, finished=total - len(self.failed), failed=len(self.failed))
@@ -186,7 +196,10 @@ class _Run:
         """Bring table and index up to date: all that is finished in the folder, and what failed in this run."""
         started = time.monotonic()
         rows = in_order(
-            [*(row for rows in self.rows.values() for row in rows), *(r for n, r in self.failed.items() if n not in self.rows)]
+            [
+                *(row for rows in self.rows.values() for row in rows),
+                *(r for n, r in self.failed.items() if n not in self.rows),
+            ]
         )
         left = sum(study.name not in self.rows and study.name not in self.failed for study in self.studies)
         with Outputs() as outputs:

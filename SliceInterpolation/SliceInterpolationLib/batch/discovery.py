@@ -25,7 +25,21 @@ _MASK = re.compile(
     re.IGNORECASE,
 )
 _FORBIDDEN = re.compile(r'[<>:"\\|?*\x00-\x1f]')
-_NOT_IMAGES = {"SR", "PR", "KO", "DOC", "SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "REG", "AU", "ECG", "FID", "RWV"}
+_NOT_IMAGES = {
+    "SR",
+    "PR",
+    "KO",
+    "DOC",
+    "SEG",
+    "RTSTRUCT",
+    "RTDOSE",
+    "RTPLAN",
+    "REG",
+    "AU",
+    "ECG",
+    "FID",
+    "RWV",
+}
 _PREAMBLE = 132
 
 
@@ -95,7 +109,9 @@ def _in_list(path: Path) -> list[Study]:
     base = Path(os.path.abspath(path)).parent
     studies: dict[str, Study] = {}
     for number, row in enumerate(rows, start=2):
-        values = {key: (value or "").strip() for key, value in row.items() if isinstance(value, (str, type(None)))}
+        values = {
+            key: (value or "").strip() for key, value in row.items() if isinstance(value, (str, type(None)))
+        }
         where = f"Line {number} of '{path.name}'"
         if not values["study"] or not values["series"]:
             raise InputError(f"{where} needs a study and a series; complete or remove it.")
@@ -120,9 +136,11 @@ def _in_list(path: Path) -> list[Study]:
 def _check_name(name: str, where: str) -> None:
     parts = PurePosixPath(name).parts
     if name.startswith("/") or any(part == ".." or part[0] == "." or part[-1] in ". " for part in parts):
-        raise InputError(f"{where} has the name '{name}', which no folder of results can have; choose another.")
+        raise InputError(
+            f"{where} has the name '{name}', which no folder of results can have; choose another."
+        )
     if _FORBIDDEN.search(name):
-        raise InputError(f'{where} has the name \'{name}\'; use none of < > : " \\ | ? * in it.')
+        raise InputError(f"{where} has the name '{name}'; use none of < > : \" \\ | ? * in it.")
 
 
 def _in_tree(root: Path, output: Path) -> tuple[list[Study], list[str]]:
@@ -246,7 +264,12 @@ def _with_masks(studies: list[Study], folders: Iterable[_Folder], remarks: list[
             else:
                 exact = [n for stem, n in stems if stem == prefix]
                 longer = [n for stem, n in stems if re.match(re.escape(prefix) + "[-_. ]", stem)]
-                candidates = [exact, series.get(folder.path / prefix, []), longer, series.get(folder.path, [])]
+                candidates = [
+                    exact,
+                    series.get(folder.path / prefix, []),
+                    longer,
+                    series.get(folder.path, []),
+                ]
             matching = next((one for one in candidates if one), [])
             if len(matching) == 1:
                 masks.setdefault(matching[0], []).append(str(path))

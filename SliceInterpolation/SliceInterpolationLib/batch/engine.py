@@ -16,6 +16,7 @@ from ..errors import InputError, SliceInterpolationError
 from ..interpolators import needs_torch
 from ..memory import free_memory
 from .discovery import Study
+from .options import DASHBOARD, LOOPBACK
 from .settings import Settings
 from .worker import facts, work
 
@@ -24,12 +25,10 @@ if TYPE_CHECKING:
 
 WORKER_BYTES = 2 << 30
 """What a worker takes for a head CT of 512 x 512 x 60, PyTorch included, with room to spare."""
-LOOPBACK = "127.0.0.1"
-DASHBOARD = f"{LOOPBACK}:8787"
 _GPU = "GPU"  # the resource that Dask workers with a GPU declare
 _POLL_S = 0.2
 _LIVES = 3  # a study whose worker has died so many times is tried once more, then given up
-_QUIET = {"logging": {name: "critical" for name in ("distributed", "tornado", "asyncio", "bokeh")}}
+_QUIET = {"logging": dict.fromkeys(("distributed", "tornado", "asyncio", "bokeh"), "critical")}
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def run_studies(
                 raise SliceInterpolationError(
                     "The Dask scheduler is gone; give the same command again to go on with what is left."
                 )
-            count = len(_infos(client))
+            count = len(client.nthreads())
             if not count and not told:
                 tell("Waiting for Dask workers.")
             told = not count
@@ -90,7 +89,13 @@ def run_studies(
                 if study is None:
                     break
                 future = client.submit(
-                    work, study.as_dict(), values, str(root), resources=resources, pure=False, key=f"study-{study.name}"
+                    work,
+                    study.as_dict(),
+                    values,
+                    str(root),
+                    resources=resources,
+                    pure=False,
+                    key=f"study-{study.name}",
                 )
                 pending[future] = study
                 future.add_done_callback(ready.put)
@@ -143,7 +148,7 @@ def _connected(
             if client.dashboard_link:
                 tell(f"Dashboard: {client.dashboard_link}")
             told = False
-            while not (infos := _infos(client)):
+            while not client.nthreads():
                 if not told:
                     tell("Waiting for Dask workers.")
                 told = True
@@ -153,10 +158,12 @@ def _connected(
                 except distributed.TimeoutError:
                     continue
             _check_same(client)
-            if any(info["nthreads"] > 1 for info in infos.values()):
-                tell("A worker does one study at a time; start workers with --nthreads 1, and several of them.")
-        infos = _infos(client).values()
-        with_gpu = sum(bool(info.get("resources", {}).get(_GPU)) for info in infos)
+            if any(threads > 1 for threads in client.nthreads().values()):
+                tell(
+                    "A worker does one study at a time; start workers with --nthreads 1, and several of them."
+                )
+        found = _resources(client)
+        with_gpu = sum(bool(one.get(_GPU)) for one in found.values())
         resources, device = None, settings.request.device
         if needs_torch(settings.method) and device != "cpu":
             if with_gpu:
@@ -167,16 +174,16 @@ def _connected(
                 raise InputError(
                     f"No worker has a GPU for '{device}'; start workers with --resources 'GPU=1', or use --device cpu."
                 )
-        tell(f"{len(infos)} workers" + (f", {with_gpu} with a GPU" if with_gpu else ""))
+        tell(f"{len(found)} workers" + (f", {with_gpu} with a GPU" if with_gpu else ""))
         yield client, resources, replace(settings, request=replace(settings.request, device=device))
 
 
-def _infos(client: Client) -> dict[str, dict[str, Any]]:
-    """What the scheduler knows of its workers, by their addresses."""
-    try:
-        return client.scheduler_info(n_workers=-1)["workers"]
-    except TypeError:  # versions that always tell of all
-        return client.scheduler_info()["workers"]
+def _resources(client: Client) -> dict[str, dict[str, float]]:
+    """The resources that each worker has declared, by its address."""
+    # As a lambda it travels by value: the scheduler need not have this package.
+    return client.run_on_scheduler(
+        lambda dask_scheduler: {one.address: dict(one.resources) for one in dask_scheduler.workers.values()}
+    )
 
 
 def _import_dask() -> Any:
@@ -199,7 +206,7 @@ def _check_same(client: Client) -> None:
     for address, found in client.run(facts, on_error="return").items():
         if isinstance(found, Exception):
             raise InputError(
-                f"The worker {address} cannot run SliceInterpolation ({found}); install slice-interpolation {own} there."
+                f"The worker {address} cannot run SliceInterpolation ({found}); install version {own} there."
             )
         if found["version"] != own:
             raise InputError(
@@ -220,7 +227,10 @@ def _on_this_machine(workers: Workers, settings: Settings, tell: Callable[[str],
     free = free_memory()
     security = Security.temporary()  # else whoever has an account here could run code as this user
     config = {
-        **{f"distributed.nanny.pre-spawn-environ.{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")},
+        **{
+            f"distributed.nanny.pre-spawn-environ.{name}_NUM_THREADS": threads
+            for name in ("OMP", "MKL", "OPENBLAS")
+        },
         "distributed.scheduler.allowed-failures": _LIVES,
         "distributed.scheduler.worker-saturation": 1.0,
         # A study holds what it needs until it is done: there is nothing to spill, and waiting frees nothing.
@@ -246,7 +256,13 @@ def _on_this_machine(workers: Workers, settings: Settings, tell: Callable[[str],
                 },
             }
         shown = workers.dashboard != "none"
-        options = {"host": LOOPBACK, "port": 0, "protocol": "tls://", "security": security, "dashboard": shown}
+        options = {
+            "host": LOOPBACK,
+            "port": 0,
+            "protocol": "tls://",
+            "security": security,
+            "dashboard": shown,
+        }
         if shown:
             options["dashboard_address"] = _dashboard_address(workers.dashboard)
         cluster = SpecCluster(
@@ -268,7 +284,9 @@ def _on_this_machine(workers: Workers, settings: Settings, tell: Callable[[str],
 def _dashboard_address(address: str) -> str:
     host, _, port = address.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
-        raise InputError(f"The dashboard's address is HOST:PORT, such as {DASHBOARD}, or none, not '{address}'.")
+        raise InputError(
+            f"The dashboard's address is HOST:PORT, such as {DASHBOARD}, or none, not '{address}'."
+        )
     return f"{host or LOOPBACK}:{port}"
 
 

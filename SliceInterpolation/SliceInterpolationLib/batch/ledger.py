@@ -77,7 +77,10 @@ class Ledger:
         own = json.loads(json.dumps(self.settings.identity))
         other = [key for key in sorted(own.keys() | identity.keys()) if own.get(key) != identity.get(key)]
         if other:
-            told = "; ".join(f"{key.replace('_', ' ')} {_said(identity.get(key))}, not {_said(own.get(key))}" for key in other)
+            told = "; ".join(
+                f"{key.replace('_', ' ')} {_said(identity.get(key))}, not {_said(own.get(key))}"
+                for key in other
+            )
             raise InputError(
                 f"'{self.root}' holds a batch of other settings ({told}); nothing is overwritten, so choose another "
                 "output folder."
@@ -99,7 +102,9 @@ class Ledger:
             ) from error
         if not known:
             with Outputs() as outputs:
-                outputs.text(self.root / MARKER, json.dumps({"settings": self.settings.identity}, indent=1) + "\n")
+                outputs.text(
+                    self.root / MARKER, json.dumps({"settings": self.settings.identity}, indent=1) + "\n"
+                )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -101,11 +101,20 @@ def index_page(rows: Sequence[dict[str, Any]], unfinished: int = 0) -> str:
         else []
     )
     boxes = [
-        element("label", element("input", type="checkbox", value=state, checked="checked"), f" {state} ({counts[state]})")
+        element(
+            "label",
+            element("input", type="checkbox", value=state, checked="checked"),
+            f" {state} ({counts[state]})",
+        )
         for state in _STATES
         if counts[state]
     ]
-    heads = [_head("Study"), _head("State"), *(_head(title, unit, True) for _, title, unit, _ in _FIGURES), _head("Why")]
+    heads = [
+        _head("Study"),
+        _head("State"),
+        *(_head(title, unit, True) for _, title, unit, _ in _FIGURES),
+        _head("Why"),
+    ]
     return document(
         "Batch of slice interpolation",
         element("style", _STYLE),
@@ -126,9 +135,10 @@ def index_page(rows: Sequence[dict[str, Any]], unfinished: int = 0) -> str:
             class_="table",
         ),
         note(
-            "PSNR, SSIM, error: of withheld slices, predicted across twice the gap. Gain: of the PSNR over the best other "
-            "method. Alternation: of the noise from slice to slice of the result, 0 for none. Places: where a prediction "
-            "takes away more than noise. Before, after: the segments on the acquired and on the interpolated grid."
+            "PSNR, SSIM, error: of withheld slices, predicted across twice the gap. Gain: of the PSNR over the best "
+            "other method. Alternation: of the noise from slice to slice of the result, 0 for none. Places: where a "
+            "prediction takes away more than noise. Before, after: the segments on the acquired and on the interpolated "
+            "grid."
         ),
         element(
             "footer",

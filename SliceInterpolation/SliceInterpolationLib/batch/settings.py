@@ -12,11 +12,7 @@ from ..catalogue import model_hash
 from ..errors import InputError
 from ..interpolators import model_of
 from ..request import Request
-
-SAME = "same"
-FORMATS = (SAME, "nrrd", "nii.gz", "nii", "mha")
-PARTS = ("trust", "noise", "page")
-"""What a study gets beside its volume, and can go without."""
+from .options import FORMATS, PARTS, SAME
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,9 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """What makes another result where it differs: all but the device, and the method by what it stands for."""
         values = self.as_dict()
-        request = {key: value for key, value in values.pop("request").items() if key not in ("device", "method")}
+        request = {
+            key: value for key, value in values.pop("request").items() if key not in ("device", "method")
+        }
         return {**values, **request}
 
     def key(self, scan: Iterable[str], masks: Iterable[str]) -> str:

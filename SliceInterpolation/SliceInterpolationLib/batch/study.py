@@ -31,7 +31,8 @@ from ..reports.trust import TrustReport, trust
 from ..volume import Volume
 from .discovery import Study
 from .ledger import RECORD, STUDIES, UNFINISHED, is_full, read_record
-from .settings import SAME, Settings
+from .options import SAME
+from .settings import Settings
 
 PAGE = "report.html"
 _BLOCK = 1 << 20
@@ -61,14 +62,22 @@ def _process(study: Study, settings: Settings, root: Path) -> dict[str, Any]:
     folder.mkdir(parents=True)
     try:
         rows, paths = _Work(study, settings, folder).do()
-        record = {"name": study.name, "key": key, "hashes": hashes, "settings": settings.as_dict(), "version": __version__}
+        record = {
+            "name": study.name,
+            "key": key,
+            "hashes": hashes,
+            "settings": settings.as_dict(),
+            "version": __version__,
+        }
         record = plain({**record, "rows": rows, "files": {path.name: path.stat().st_size for path in paths}})
         with Outputs() as outputs:
             outputs.text(folder / RECORD, json.dumps(record, indent=1) + "\n")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.rename(folder, target)
-        except OSError:  # made by a worker of an earlier run that was still at it, or something else lies there
+        except (
+            OSError
+        ):  # made by a worker of an earlier run that was still at it, or something else lies there
             record = finished(target, key, study.name)
             if record is None:
                 raise
@@ -82,7 +91,11 @@ def fingerprint(study: Study, settings: Settings) -> tuple[str, dict[str, str]]:
     hashes: dict[str, str] = {}
 
     def digests(path: str) -> list[str]:
-        files = [Path(file) for file in study.files] if path == study.scan and study.files else files_of(Path(path))
+        files = (
+            [Path(file) for file in study.files]
+            if path == study.scan and study.files
+            else files_of(Path(path))
+        )
         for file in files:
             hashes[str(file)] = _sha256(file)
         return [hashes[str(file)] for file in files]
@@ -108,11 +121,15 @@ def finished(target: Path, key: str, name: str) -> dict[str, Any] | None:
 
     Raises InputError where something else lies there: it is never overwritten.
     """
-    if not os.path.lexists(target) or (target.is_dir() and not (target / RECORD).exists() and _only_folders(target)):
+    if not os.path.lexists(target) or (
+        target.is_dir() and not (target / RECORD).exists() and _only_folders(target)
+    ):
         return None
     record = read_record(target)
     if record is None:
-        raise InputError(f"'{target}' holds something that no batch has made; nothing there is overwritten, so remove it.")
+        raise InputError(
+            f"'{target}' holds something that no batch has made; nothing there is overwritten, so remove it."
+        )
     if record["key"] != key:
         raise InputError(
             f"'{name}' was finished for other input: scan or mask have changed since. Nothing is overwritten; remove "
@@ -122,8 +139,8 @@ def finished(target: Path, key: str, name: str) -> dict[str, Any] | None:
         path = target / file
         if not path.is_file() or path.stat().st_size != size:
             raise InputError(
-                f"The results of '{name}' are not whole: '{file}' is missing or changed; remove '{target}' to have them "
-                "made again."
+                f"The results of '{name}' are not whole: '{file}' is missing or changed; remove '{target}' to have "
+                "them made again."
             )
     return record
 
@@ -152,7 +169,13 @@ class _Work:
             for number, volume in enumerate(volumes, start=1):
                 run = f"-run{number}" if len(volumes) > 1 else ""
                 check_writable(f"x{suffix}", volume)
-                rows.append({"study": self.study.name, "run": number, **self._one(volume, remarks, run, suffix, outputs)})
+                rows.append(
+                    {
+                        "study": self.study.name,
+                        "run": number,
+                        **self._one(volume, remarks, run, suffix, outputs),
+                    }
+                )
             if self.study.masks and not self.measured:
                 read_segmentation(self.study.masks[0], volumes[0])  # says what is wrong with it
         return rows, outputs.paths
@@ -172,7 +195,9 @@ class _Work:
         suffix = suffix_of(Path(self.study.scan))
         return suffix if suffix in WRITABLE else ".nrrd"
 
-    def _one(self, volume: Volume, remarks: list[str], run: str, suffix: str, outputs: Outputs) -> dict[str, Any]:
+    def _one(
+        self, volume: Volume, remarks: list[str], run: str, suffix: str, outputs: Outputs
+    ) -> dict[str, Any]:
         """The row of one volume; its files are written."""
         self.seconds = {"read": self.seconds["read"]}
         request, told = self.settings.request, list(remarks)
@@ -198,7 +223,9 @@ class _Work:
             for number, one in enumerate(measured, start=1):
                 count = f"-{number}" if len(measured) > 1 else ""
                 names.setdefault("mask_result", f"{self.stem}{run}-mask{count}{suffix}")
-                outputs.volume(one.carried, self.folder / f"{self.stem}{run}-mask{count}{suffix}", compress=True)
+                outputs.volume(
+                    one.carried, self.folder / f"{self.stem}{run}-mask{count}{suffix}", compress=True
+                )
         segments = [row for one in measured for row in one.rows]
         if "page" not in self.settings.without:
             names["page"] = f"{run[1:]}{'-' if run else ''}{PAGE}"
@@ -318,7 +345,11 @@ def _trust_figures(report: TrustReport | None) -> dict[str, Any]:
     means = report.means[report.method]
     figures = {"psnr_db": "psnr_brain", "ssim": "ssim_brain", "mae_hu": "mae_intracranial"}
     by_figure = {one.figure: one for one in report.comparisons}
-    row = {"verdict": _VERDICTS[report.trusted], "verdict_text": report.verdict, "trust_slices": len(report.slices)}
+    row = {
+        "verdict": _VERDICTS[report.trusted],
+        "verdict_text": report.verdict,
+        "trust_slices": len(report.slices),
+    }
     for column, figure in figures.items():
         row[f"trust_{column}"] = means[figure]
         if figure in by_figure:
@@ -354,6 +385,7 @@ def _segment_figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "mean_hu_before": sum(row["mean_hu"] * row["voxels"] for row in grids[0])
         / sum(row["voxels"] for row in grids[0]),
         "ml_by_segment": "; ".join(
-            f"{one['segment']}: {one['volume_ml']:.3f} -> {other['volume_ml']:.3f}" for one, other in zip(*grids)
+            f"{one['segment']}: {one['volume_ml']:.3f} -> {other['volume_ml']:.3f}"
+            for one, other in zip(*grids)
         ),
     }

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..reports.tables import write_csv
 
-PARTS = ("read", "interpolate", "trust", "noise", "measure", "write", "page", "total")
+_TIMED = ("read", "interpolate", "trust", "noise", "measure", "write", "page", "total")
 _TEXT = (
-    "study", "status", "reason", "verdict", "verdict_text", "warnings", "remarks", "scan", "series_uid", "mask", "result",
-    "mask_result", "page", "result_sha256", "units", "method", "model_sha256", "output_mode", "device", "version",
+    "study", "status", "reason", "verdict", "verdict_text", "warnings", "remarks", "scan", "series_uid", "mask",
+    "result", "mask_result", "page", "result_sha256", "units", "method", "model_sha256", "output_mode", "device", "version",
     "trust_rival_psnr_db", "trust_rival_ssim", "trust_rival_mae_hu", "ml_by_segment",
 )  # fmt: skip
 _WHOLE = (
@@ -28,7 +28,7 @@ COLUMNS = (
     "trust_gain_psnr_db", "trust_rival_psnr_db", "trust_gain_ssim", "trust_rival_ssim", "trust_gain_mae_hu",
     "trust_rival_mae_hu",
     "segments", "ml_before", "ml_after", "ml_change_percent", "abc2_ml_before", "abc2_ml_after", "mean_hu_before",
-    "ml_by_segment", *(f"{part}_s" for part in PARTS),
+    "ml_by_segment", *(f"{part}_s" for part in _TIMED),
     "remarks", "scan", "series_uid", "mask", "result", "mask_result", "page", "result_sha256",
 )  # fmt: skip
 """Of every row, in this order; units stand at the end of a name. What a study does not have is empty."""

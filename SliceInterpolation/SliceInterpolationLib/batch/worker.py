@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def work(study: dict[str, Any], settings: dict[str, Any], root: str) -> dict[str
         return process(Study.from_dict(study), Settings.from_dict(settings), Path(root))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _prepare() -> None:
     tune_process()
     warnings.simplefilter("ignore")

@@ -234,7 +234,9 @@ def write_noise_report(
 
 def noise_summary(report: NoiseReport) -> str:
     """Noise of the scan, what the method removes, and how much unexplained structure was found."""
-    acquired, predicted = (in_digits(report.median(f"noise_{which}"), 2) for which in ("acquired", "predicted"))
+    acquired, predicted = (
+        in_digits(report.median(f"noise_{which}"), 2) for which in ("acquired", "predicted")
+    )
     return (
         f"Noise SD (median over slices): acquired {acquired}, predicted by {report.method} {predicted}; "
         f"{report.blobs} places where the residual holds structure."

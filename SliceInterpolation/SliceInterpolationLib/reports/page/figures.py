@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
 
-import numpy as np
-
 from ...volume import Volume
 from ..markup import element
 from ..noise import NoiseReport, noise_alternation
