@@ -117,7 +117,7 @@ class _Run:
         self.studies, self.settings, self.ledger = studies, settings, ledger
         self.workers, self.reporter, self.check_cancel = workers, reporter, check_cancel
         self.root = ledger.root
-        self.rows = {record["name"]: record["rows"] for record in read_records(self.root)}
+        self._look_again()
         self.failed: dict[str, dict[str, Any]] = {}
         self.done = self.known = 0
         self.started = self.written = time.monotonic()
@@ -138,9 +138,11 @@ class _Run:
                     if record.get("full"):
                         raise OutputError(record["failed"])
         except Cancelled as error:
+            self._look_again()
             self._write()
             raise Cancelled(f"cancelled; {self._state(total)}") from error
         except OutputError as error:
+            self._look_again()
             try:
                 self._write()
             except OutputError:  # the same disk
@@ -148,6 +150,7 @@ class _Run:
             raise OutputError(f"{error} The batch has stopped: {self._state(total)}") from error
         except SliceInterpolationError:
             if self.done:
+                self._look_again()
                 self._write()
             raise
         self._write()
@@ -163,6 +166,10 @@ class _Run:
         if self.failed:
             answer += f" {len(self.failed)} failed; the reasons are in the table."
         self.reporter.result(paths, answer=answer, finished=total - len(self.failed), failed=len(self.failed))
+
+    def _look_again(self) -> None:
+        """Take what is finished from the folder: some of it may have ended untold, as the workers did."""
+        self.rows = {record["name"]: record["rows"] for record in read_records(self.root)}
 
     def _take(self, record: dict[str, Any], scan: str, total: int) -> None:
         name = record["name"]
@@ -189,7 +196,7 @@ class _Run:
             self._write()
 
     def _state(self, total: int) -> str:
-        good = self.done - len(self.failed)
+        good = sum(study.name in self.rows for study in self.studies)
         return f"{good} of {total} studies are finished. The same command goes on with what is left."
 
     def _write(self) -> None:

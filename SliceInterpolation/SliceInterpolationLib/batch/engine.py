@@ -27,6 +27,7 @@ WORKER_BYTES = 2 << 30
 """What a worker takes for a head CT of 512 x 512 x 60, PyTorch included, with room to spare."""
 _GPU = "GPU"  # the resource that Dask workers with a GPU declare
 _POLL_S = 0.2
+_CONNECT_S = 20
 _LIVES = 3  # a study whose worker has died so many times is tried once more, then given up
 _QUIET = {"logging": dict.fromkeys(("distributed", "tornado", "asyncio", "bokeh"), "critical")}
 
@@ -138,7 +139,7 @@ def _connected(
             client = stack.enter_context(_on_this_machine(workers, settings, tell))
         else:
             try:
-                client = distributed.Client(workers.scheduler, timeout=20, set_as_default=False)
+                client = distributed.Client(workers.scheduler, timeout=_CONNECT_S, set_as_default=False)
             except (OSError, ValueError) as error:
                 raise InputError(
                     f"There is no Dask scheduler at '{workers.scheduler}' ({error}); check the address, such as "

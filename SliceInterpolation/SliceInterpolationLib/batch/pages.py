@@ -137,8 +137,7 @@ def index_page(rows: Sequence[dict[str, Any]], unfinished: int = 0) -> str:
         note(
             "PSNR, SSIM, error: of withheld slices, predicted across twice the gap. Gain: of the PSNR over the best "
             "other method. Alternation: of the noise from slice to slice of the result, 0 for none. Places: where a "
-            "prediction takes away more than noise. Before, after: the segments on the acquired and on the interpolated "
-            "grid."
+            "prediction takes away more than noise. Before, after: the segments on the acquired and on the new grid."
         ),
         element(
             "footer",

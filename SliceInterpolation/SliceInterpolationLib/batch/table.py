@@ -12,8 +12,8 @@ from ..reports.tables import write_csv
 _TIMED = ("read", "interpolate", "trust", "noise", "measure", "write", "page", "total")
 _TEXT = (
     "study", "status", "reason", "verdict", "verdict_text", "warnings", "remarks", "scan", "series_uid", "mask",
-    "result", "mask_result", "page", "result_sha256", "units", "method", "model_sha256", "output_mode", "device", "version",
-    "trust_rival_psnr_db", "trust_rival_ssim", "trust_rival_mae_hu", "ml_by_segment",
+    "result", "mask_result", "page", "result_sha256", "units", "method", "model_sha256", "output_mode", "device",
+    "version", "trust_rival_psnr_db", "trust_rival_ssim", "trust_rival_mae_hu", "ml_by_segment",
 )  # fmt: skip
 _WHOLE = (
     "run", "rows", "columns", "slices_before", "slices_after", "synthesized", "denoised", "factor", "trust_slices",

@@ -32,8 +32,14 @@ def write_csv(path: Path, rows: list[dict[str, Any]], columns: Sequence[str] | N
 
 
 def read_csv(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Rows of a CSV file as texts. Raises InputError where it is no table or lacks one of `columns`."""
-    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""))
+    """Rows of a CSV file as texts, separated by commas or, as some spreadsheets write it, by semicolons.
+
+    Raises InputError where it is no table or lacks one of `columns`.
+    """
+    text = _read_text(path)
+    head = text.partition("\n")[0]
+    delimiter = ";" if ";" in head and "," not in head else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     missing = [column for column in columns if column not in (reader.fieldnames or ())]
     if missing:
         raise InputError(
@@ -79,7 +85,7 @@ def figures_of(values: dict[str, Any]) -> dict[str, Any]:
 
 def _read_text(path: str | Path) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"'{path}' cannot be read ({error.strerror or error}); check the path.") from error
     except UnicodeDecodeError as error:
