@@ -88,7 +88,7 @@ def write_scan(
         ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
         ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        ds.save_as(folder / f"IM{(k * 7) % 97:03d}.dcm", enforce_file_format=True)
+        ds.save_as(folder / f"IM{k * 7919 % 100003:06d}.dcm", enforce_file_format=True)
         written.append(ds)
     return written
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -398,3 +399,18 @@ def test_new_folders_are_taken_back(tmp_path):
             outputs.check_new_folder(tmp_path / "empty")
     assert [path.name for path in (tmp_path / "empty").iterdir()] == ["a"]
     assert outputs.paths == [tmp_path / "empty"]
+
+
+def test_slices_are_written_one_at_a_time(tmp_path):
+    (tmp_path / "small").mkdir()
+    derive(tmp_path / "small")  # so that imports do not count
+    write_scan(tmp_path / "scan", slices=30, size=256)
+    (run,) = read_series(tmp_path / "scan").runs
+    result = interpolate(run.volume, method="nearest").volume
+    (tmp_path / "out").mkdir()
+    tracemalloc.start()
+    write_series(result, run, tmp_path / "out")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(list((tmp_path / "out").iterdir())) == 59
+    assert peak < result.array.nbytes / 2  # of 59 slices: a handful of one slice's size, in float64 too
