@@ -17,7 +17,8 @@ import vtk
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.interpolation import interpolate
 
-from ..figures.noise import showDiverging
+from ..figures.noise import showDiverging, wakeLegend
+from ..i18n import _
 from ..nodes import (
     copyDisplay,
     gridFromNode,
@@ -101,7 +102,7 @@ class CompareView:
         Raises InputError where a node is missing.
         """
         if originalNode is None or resultNode is None:
-            raise InputError("Choose the original and the interpolated volume to compare.")
+            raise InputError(_("Choose the original and the interpolated volume to compare."))
         offsets = _currentOffsets(originalNode)
         self._remember()
         self._forgetVolumes()
@@ -128,7 +129,7 @@ class CompareView:
         if what not in SHOWN:
             raise ValueError(f"{what} is none of {SHOWN}")
         if not self.isShown:
-            raise InputError("Switch on the compare view first.")
+            raise InputError(_("Switch on the compare view first."))
         background, foreground = {
             "result": (self._resultId, None),
             "original": (self._originalId, None),
@@ -232,6 +233,7 @@ class CompareView:
             composite.SetForegroundVolumeID(foregroundId)
             composite.SetForegroundOpacity(0.5 if foregroundId else 0.0)
             composite.SetBackgroundVolumeID(backgroundId)
+        wakeLegend(slicer.mrmlScene.GetNodeByID(backgroundId))
 
     def _nameRoles(self) -> None:
         roles = {self._originalId: "original", self._resultId: "result"}
@@ -256,9 +258,9 @@ class CompareView:
             ).volume
         if original.array.shape != result.array.shape:
             raise InputError(
-                "The result is not on the refined grid of the original; nothing to compare with."
+                _("The result is not on the refined grid of the original; nothing to compare with.")
             )
-        node = nodeFromVolume(original, f"{originalNode.GetName()} linear", originalNode)
+        node = nodeFromVolume(original, _("{name} linear").format(name=originalNode.GetName()), originalNode)
         self._observeDisplay(node)
         return node
 
@@ -266,7 +268,7 @@ class CompareView:
         originalNode, resultNode = map(slicer.mrmlScene.GetNodeByID, (self._originalId, self._resultId))
         linear, result = volumeFromNode(self._madeNode("linear")), volumeFromNode(resultNode)
         volume = result.with_map(result.array.astype(np.float32) - linear.array)
-        node = nodeFromVolume(volume, f"{resultNode.GetName()} minus linear")
+        node = nodeFromVolume(volume, _("{name} minus linear").format(name=resultNode.GetName()))
         placeLikeReference(node, originalNode)
         # A quarter of the window of the scan: what the eye can see there, and not the far larger values at bone.
         showDiverging(node, limit=0.25 * originalNode.GetDisplayNode().GetWindow())
