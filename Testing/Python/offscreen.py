@@ -67,14 +67,7 @@ class OffscreenSliceView:
         self._mapper.SetInputConnection(connection)
         if connection is not None and not self._renderer.HasViewProp(self._actor):
             self._renderer.AddViewProp(self._actor)
-        self._window.Render()
-        grab = vtk.vtkWindowToImageFilter()
-        grab.SetInput(self._window)
-        grab.ReadFrontBufferOff()
-        grab.Update()
-        image = grab.GetOutput()
-        width, height, _ = image.GetDimensions()
-        return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1, :, :3].copy()
+        return _rendered(self._window)
 
 
 class OffscreenViews(dict):
@@ -110,6 +103,51 @@ class OffscreenViews(dict):
         if name == "item":
             return parts[0]
         return np.concatenate(parts, axis=0 if element.GetAttribute("type") == "vertical" else 1)
+
+
+def chartPicture(chartNode, size: tuple[int, int], legend: bool = True) -> np.ndarray:
+    """A plot chart of lines or bars as a qMRMLPlotView draws it, (rows, columns, 3) uint8."""
+    view = vtk.vtkContextView()
+    view.GetRenderer().SetBackground(1.0, 1.0, 1.0)
+    window = view.GetRenderWindow()
+    window.SetOffScreenRendering(1)
+    window.SetMultiSamples(0)
+    window.SetSize(*size)
+    chart = vtk.vtkChartXY()
+    view.GetScene().AddItem(chart)
+    chart.SetShowLegend(legend and chartNode.GetLegendVisibility())
+    chart.GetLegend().GetLabelProperties().SetFontSize(chartNode.GetLegendFontSize())
+    chart.SetTitle(chartNode.GetTitle())
+    chart.GetTitleProperties().SetFontSize(chartNode.GetTitleFontSize())
+    for number, name in ((vtk.vtkAxis.BOTTOM, "X"), (vtk.vtkAxis.LEFT, "Y")):
+        axis = chart.GetAxis(number)
+        axis.SetTitle(getattr(chartNode, f"Get{name}AxisTitle")())
+        axis.GetTitleProperties().SetFontSize(chartNode.GetAxisTitleFontSize())
+        axis.GetLabelProperties().SetFontSize(chartNode.GetAxisLabelFontSize())
+        if not getattr(chartNode, f"Get{name}AxisRangeAuto")():
+            axis.SetBehavior(vtk.vtkAxis.FIXED)
+            axis.SetRange(*getattr(chartNode, f"Get{name}AxisRange")())
+    for number in range(chartNode.GetNumberOfPlotSeriesNodes()):
+        series = chartNode.GetNthPlotSeriesNode(number)
+        table, y = series.GetTableNode().GetTable(), series.GetYColumnName()
+        bars = series.GetPlotType() == slicer.vtkMRMLPlotSeriesNode.PlotTypeBar
+        drawn = chart.AddPlot(vtk.vtkChart.BAR if bars else vtk.vtkChart.LINE)
+        drawn.SetUseIndexForXSeries(bars)
+        drawn.SetInputData(table, y if bars else series.GetXColumnName(), y)
+        drawn.SetColorF(*series.GetColor())
+        drawn.SetLabel(series.GetName())
+    return _rendered(window)
+
+
+def _rendered(window) -> np.ndarray:
+    window.Render()
+    grab = vtk.vtkWindowToImageFilter()
+    grab.SetInput(window)
+    grab.ReadFrontBufferOff()
+    grab.Update()
+    image = grab.GetOutput()
+    width, height, _ = image.GetDimensions()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1, :, :3].copy()
 
 
 def savePng(picture: np.ndarray, path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from offscreen import chartPicture
 from slicercore import core, slicer, vtk  # noqa: F401
 
 from SliceInterpolationLib import InputError, Volume, interpolate
@@ -79,13 +80,42 @@ def test_plot_is_replaced_not_piled_up(core):  # noqa: F811
     assert again.GetNthPlotSeriesNode(0).GetTableNode() is table
 
 
-def test_legends_of_plots_cover_nothing(core):  # noqa: F811
-    rows = [{"x": float(number), "y": 2.0} for number in range(10, 31)]
-    chart = tablesAndPlots.plot(tablesAndPlots.tableFromRows(rows, "t"), "title", ["y"], "x", "HU")
-    assert not chart.GetXAxisRangeAuto()
-    low, high = chart.GetXAxisRange()
-    assert low == 10.0
-    assert high >= 30.0 + 0.4 * 20.0
+def covered(chart, size) -> int:
+    """How many pixels of lines and bars the legend of a chart lies over."""
+    with_, without = (chartPicture(chart, size, legend) for legend in (True, False))
+    changed = (with_ != without).any(axis=2)
+    assert changed.sum() > 500  # there is a legend
+    colored = np.ptp(without.astype(int), axis=2) > 40  # background, grid and text are gray
+    assert colored.sum() > 500  # there are lines
+    return int((changed & colored).sum())
+
+
+PLOT_SIZES = [(350, 500), (450, 350), (900, 400)]
+
+
+@pytest.mark.parametrize("size", PLOT_SIZES)
+@pytest.mark.parametrize("count", [1, 4])
+def test_legends_of_plots_cover_no_line(core, size, count):  # noqa: F811
+    names = ["flow-refine", "linear", "cubic", "flow"][:count]
+    rows = [
+        {"slice": number, **{name: 28 + n + np.sin(number) + 0.1 * number for n, name in enumerate(names)}}
+        for number in range(2, 30)
+    ]
+    rows[3][names[0]] = None
+    chart = tablesAndPlots.plot(tablesAndPlots.tableFromRows(rows, "t"), "title", names, "slice", "PSNR (dB)")
+    assert covered(chart, size) == 0
+
+
+@pytest.mark.parametrize("size", PLOT_SIZES)
+@pytest.mark.parametrize("segments", [1, 2])
+def test_legends_of_bars_cover_no_bar(core, scan, size, segments):  # noqa: F811
+    grids = ("acquired", "interpolated", "interpolated, 40 to 100 HU within 3 mm")
+    rows = [
+        {**dict.fromkeys(COLUMNS, 20.0 + number), "segment": f"clot {number}", "grid": grid}
+        for number in range(segments)
+        for grid in grids
+    ]
+    assert covered(measurement.showMeasurement(rows, scan)["plot"], size) == 0
 
 
 def test_the_legend_names_every_bar(core, scan):  # noqa: F811
@@ -103,10 +133,12 @@ def test_the_legend_names_every_bar(core, scan):  # noqa: F811
         row.update(difference_percent=0.0)
     chart = measurement.showMeasurement(rows, scan)["plot"]
     series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
-    assert [one.GetName() for one in series] == ["clot: acquired", "clot: interpolated"]
+    assert [one.GetName() for one in series] == ["acquired", "interpolated"]
     assert chart.GetXAxisTitle().startswith("voxels, closed surface, ABC/2")
     values = slicer.util.arrayFromTableColumn(series[1].GetTableNode(), series[1].GetYColumnName())
     np.testing.assert_allclose(values, [21.0, 19.0, 18.0])
+    more = measurement.showMeasurement([*rows, {**rows[0], "segment": "other"}], scan)["plot"]
+    assert more.GetNthPlotSeriesNode(2).GetName() == "other: acquired"
 
 
 # Noise

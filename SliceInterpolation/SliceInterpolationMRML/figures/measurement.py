@@ -159,7 +159,9 @@ def showMeasurement(
     )
     keepFindings(table, "", [describe(rows)])
     # Slicer writes no names below bars: a series a row, so that the legend names each.
-    names = [f"{row['segment']}: {row['grid']}" for row in rows]
+    names = [row["grid"] for row in rows]
+    if len({row["segment"] for row in rows}) > 1:
+        names = [f"{row['segment']}: {row['grid']}" for row in rows]
     measures = {_("voxels"): "volume_ml", _("closed surface"): "surface_volume_ml", "ABC/2": "abc2_ml"}
     title, yTitle = _("{name} volumes").format(name=scanNode.GetName()), _("volume (mL)")
     # Closed surfaces are not measured everywhere.

@@ -140,20 +140,26 @@ def plot(
             series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
         series.SetColor(*COLORS[number % len(COLORS)])
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
-    _leaveRoomForLegend(chart, tableNode, "" if bars else xColumn)
+    _leaveRoomForLegend(chart, tableNode, yColumns, bars)
     return chart
 
 
-def _leaveRoomForLegend(chart, tableNode, xColumn: str) -> None:
-    """Let the x axis end beyond the last value: the legend lies in the upper right corner, over what is there."""
-    if xColumn:
-        values = [row[xColumn] for row in rowsFromTable(tableNode)]
-        values = [value for value in values if math.isfinite(value)]
-        first, last = min(values, default=0.0), max(values, default=1.0)
-    else:  # bars stand at 0, 1, 2...
-        first, last = -0.5, tableNode.GetNumberOfRows() - 0.5
-    chart.SetXAxisRangeAuto(False)
-    chart.SetXAxisRange(first, last + _LEGEND_SHARE * max(last - first, 1.0))
+def _leaveRoomForLegend(chart, tableNode, yColumns: Sequence[str], bars: bool) -> None:
+    """Let the y axis end above the largest value: the legend lies in the upper right corner, over what is there."""
+    rows = rowsFromTable(tableNode)
+    values = [row[column] for row in rows for column in yColumns]
+    values = [value for value in values if isinstance(value, (int, float)) and math.isfinite(value)]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    low = min(low, 0.0) if bars else low
+    span = (high - low) or max(abs(high), 1.0)
+    share = min(_LEGEND_LINE * (len(yColumns) + 1) / _PLOT_HEIGHT, 0.6)
+    chart.SetLegendFontSize(_FONT_SIZE)
+    chart.SetAxisTitleFontSize(_FONT_SIZE)
+    chart.SetXAxisRangeAuto(not bars)
+    if bars:  # they stand at 0, 1, 2...
+        chart.SetXAxisRange(-0.5, len(rows) - 0.5)
+    chart.SetYAxisRangeAuto(False)
+    chart.SetYAxisRange(low if bars else low - 0.05 * span, high + span * share / (1 - share))
 
 
 def showChart(chartNode) -> None:
@@ -176,7 +182,8 @@ def showTable(tableNode) -> None:
     applicationLogic.PropagateTableSelection()
 
 
-_LEGEND_SHARE = 0.45  # of the width of the lines or bars
+_FONT_SIZE = 12
+_LEGEND_LINE, _PLOT_HEIGHT = 17, 230  # px, of a plot pane that is low
 _TABLE_ROLE = "SliceInterpolation.Table"
 
 
