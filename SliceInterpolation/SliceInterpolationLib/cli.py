@@ -91,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
             help="of a DICOM folder, as 'dicom-info' lists them; else the thickest head CT",
         )
 
+    def add_burn_in(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--burn-in",
+            action="store_true",
+            help="DICOM: write SYNTHESIZED or DENOISED into the pixels of made slices",
+        )
+
     def add_bridge(command: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--bridge",
@@ -110,15 +117,24 @@ def _parser() -> argparse.ArgumentParser:
         choices=("file", "dicom"),
         help="dicom: a new series in the folder OUTPUT, of a DICOM folder (default where OUTPUT is a folder)",
     )
-    command.add_argument(
-        "--burn-in",
-        action="store_true",
-        help="DICOM: write SYNTHESIZED or DENOISED into the pixels of made slices",
-    )
+    add_burn_in(command)
     command.add_argument(
         "--uncertainty", metavar="FILE", help="also write the predicted error SD (.dcm: a Parametric Map)"
     )
     command.add_argument("--compress", action="store_true", help="write files compressed (slower)")
+
+    command = add(
+        "dicom-write",
+        _dicom_write,
+        "write a result as a new DICOM series beside the scan that it was made of",
+    )
+    command.add_argument(
+        "result", metavar="RESULT", help="the scan interpolated or denoised: .nrrd, .nii.gz, ..."
+    )
+    command.add_argument("output", metavar="OUTPUT", help="a new or empty folder")
+    command.add_argument("--scan", required=True, metavar="FOLDER", help="the DICOM folder of the scan")
+    command.add_argument("--series", help="as of interpolate")
+    add_burn_in(command)
 
     command = add("compare", _compare, "write a side-by-side MPR picture of a scan and its result")
     command.add_argument("input", metavar="ORIGINAL")
@@ -357,6 +373,23 @@ def _interpolate_dicom(options: argparse.Namespace, request: Request, reporter: 
             for result, name in zip(results, names):
                 outputs.volume(result.uncertainty, _numbered(options.uncertainty, name), options.compress)
     reporter.result(outputs.paths, provenance=[result.volume.provenance for result in results])
+
+
+def _dicom_write(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .dicom import check_series, result_of, write_series
+    from .files import read_runs, read_volume
+
+    with _outputs(options.result, options.scan) as outputs:
+        outputs.check_new_folder(options.output)
+        result, remarks = read_volume(options.result)
+        runs, more = read_runs(options.scan, options.series)
+        for remark in [*remarks, *more]:
+            reporter.message(remark)
+        result, run = result_of(result, runs)
+        check_series(result, run)
+        with outputs.new_folder(options.output) as folder:
+            write_series(result, run, folder, burn_in=options.burn_in, progress=reporter)
+    reporter.result(outputs.paths, provenance=result.provenance)
 
 
 def _run_names(count: int) -> list[str]:

@@ -357,6 +357,43 @@ def test_a_foreign_result_is_refused(tmp_path):
         write_series(moved, run, tmp_path)
 
 
+@pytest.mark.parametrize("tilt", [0.0, 18.5])
+@pytest.mark.parametrize("mode", ["interpolated", "denoised"])
+def test_a_result_of_slicer_finds_its_images(tmp_path, tilt, mode):
+    """Slicer reads on its own, does not know what was acquired, and stands a tilted series upright."""
+    angle = np.deg2rad(tilt)
+    orientation = (1, 0, 0, 0, np.cos(angle).round(7), np.sin(angle).round(7))
+    write_scan(tmp_path / "scan", orientation=orientation)
+    (run,) = read_series(tmp_path / "scan").runs
+    scan = replace(run.volume, provenance="", direction=np.eye(3), array=run.volume.array.astype(np.float64))
+    result = interpolate(scan, method="linear", output_mode=mode).volume
+    write_volume(result, tmp_path / "result.nrrd")
+    assert main(["dicom-write", str(tmp_path / "result.nrrd"), str(tmp_path / "out"), "--scan",
+                 str(tmp_path / "scan")]) == 0  # fmt: skip
+    back, _ = read_volume(tmp_path / "out")
+    kept = "D" if mode == "denoised" else "A"
+    assert back.provenance == "AS" + f"{kept}S" * 4 + "A"
+    assert back.same_grid(interpolate(run.volume, method="linear").volume)
+    np.testing.assert_array_equal(back.array, np.rint(result.array))
+
+
+def test_a_result_of_another_series_is_refused(tmp_path, capsys):
+    write_scan(tmp_path / "scan")
+    (run,) = read_series(tmp_path / "scan").runs
+    result = interpolate(run.volume, method="linear").volume
+    foreign = result.array.copy()
+    foreign[0] += 5
+    write_volume(replace(result, array=foreign, origin=(0, 0, 0)), tmp_path / "result.nrrd")
+    assert main(["dicom-write", str(tmp_path / "result.nrrd"), str(tmp_path / "out"), "--scan",
+                 str(tmp_path / "scan")]) == 2  # fmt: skip
+    assert "not made of this DICOM series" in capsys.readouterr().err
+    # On the right grid, a slice that is not the scan's is of unknown origin, whatever its file says.
+    write_volume(replace(result, array=foreign), tmp_path / "changed.nrrd")
+    assert main(["dicom-write", str(tmp_path / "changed.nrrd"), str(tmp_path / "out"), "--scan",
+                 str(tmp_path / "scan")]) == 0  # fmt: skip
+    assert read_volume(tmp_path / "out")[0].provenance == "?SASASASASA"
+
+
 def test_irregular_steps_become_series_of_their_own(tmp_path):
     write_scan(tmp_path / "scan", slices=9, change=lambda k, ds: setattr(
         ds, "ImagePositionPatient", [0, 0, (0, 4, 8, 12, 16, 23, 30, 37, 44)[k]]))  # fmt: skip

@@ -1,5 +1,6 @@
 """DICOM series as volumes, and results as DICOM beside them."""
 
+from .belonging import result_of
 from .maps import write_map
 from .measured import write_measured
 from .objects import need_highdicom
@@ -15,6 +16,7 @@ __all__ = [
     "folder_info",
     "need_highdicom",
     "read_series",
+    "result_of",
     "write_map",
     "write_measured",
     "write_series",
