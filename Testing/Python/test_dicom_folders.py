@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from functools import partial
 
 import numpy as np
 import pydicom
 import pytest
 from dicomfiles import COLUMN, ROW, write_slice
+from pydicom.datadict import tag_for_keyword
 
 from SliceInterpolationLib import InputError, Request, interpolate, read_volume, write_volume
 from SliceInterpolationLib.cli import main
@@ -59,14 +61,14 @@ def edited(path, **changes):
     ds.save_as(path)
 
 
-def raw(path, keyword, text):
-    """Write a decimal string that pydicom would refuse."""
+def raw(path, keyword, text, kind=b"DS"):
+    """Write a value that pydicom would refuse."""
     ds = pydicom.dcmread(path)
-    tag = ds[keyword].tag
+    tag = pydicom.tag.Tag(tag_for_keyword(keyword))
     ds[keyword] = pydicom.DataElement(tag, "LO", text.split("\\"))
     ds.save_as(path)
     head = tag.group.to_bytes(2, "little") + tag.elem.to_bytes(2, "little")
-    path.write_bytes(path.read_bytes().replace(head + b"LO", head + b"DS"))
+    path.write_bytes(path.read_bytes().replace(head + b"LO", head + kind))
 
 
 def test_every_file_is_accounted_for(tmp_path):
@@ -357,8 +359,14 @@ def test_folders_that_may_not_be_opened_and_links_to_folders(tmp_path):
 def test_no_name_of_the_patient_is_told(tmp_path, capsys):
     folder = stack(tmp_path / "s", [0, 5, 10, 20, 25], PatientName="Secret^Name", PatientID="Secret7")
     stack(folder, 3.0 * np.arange(4), series="1.2.9", PatientName="Secret^Name", SeriesDescription="Secret")
-    assert main(["dicom-info", str(folder)]) == 0
-    assert main(["interpolate", str(folder), str(tmp_path / "o.nrrd"), "--method", "linear"]) == 0
+    for path in folder.iterdir():  # pydicom warns of such a date, and quotes it
+        raw(path, "PatientBirthDate", "Secret", kind=b"DA")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert main(["dicom-info", str(folder)]) == 0
+        assert main(["interpolate", str(folder), str(tmp_path / "o.nrrd"), "--method", "linear"]) == 0
+        read_series(folder).runs[0].dataset(0)
+    assert [str(one.message) for one in warned if "Secret" in str(one.message)] == []
     said = capsys.readouterr()
     assert "Secret" not in said.out + said.err
     written = [path for path in tmp_path.iterdir() if path.is_file()]

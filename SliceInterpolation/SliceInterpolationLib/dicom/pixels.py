@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,10 @@ def stored_pixels(frame: Frame) -> np.ndarray:
         raise Unusable(
             UNREADABLE, f"it cannot be read ({error.strerror or 'input or output error'})"
         ) from None
+    except (Unusable, InputError, MemoryError):
+        raise
+    except Exception:  # pydicom raises anything for compressed frames, or a deflated file, that are damaged
+        raise Unusable(DAMAGED, "its pixel data are damaged") from None
     return _without_other_bits(pixels, frame.format)
 
 
@@ -101,8 +104,8 @@ def _compressed(frame: Frame, number: int) -> bytes:
             complete = file.tell() + 4 + int.from_bytes(file.read(4), "little") <= size
             file.seek(frame.format.offset)
             data = get_frame(file, number, number_of_frames=frame.format.frames) if complete else b""
-        except (ValueError, IndexError, EOFError) as error:
-            raise Unusable(DAMAGED, "its compressed pixel data are incomplete") from error
+        except (ValueError, IndexError):  # no item where one must be
+            data = b""
     if not data:
         raise Unusable(DAMAGED, "it is cut off: the compressed pixel data are incomplete")
     return data
@@ -129,6 +132,4 @@ def _write_alone(frame: Frame, data: bytes, path: Path) -> None:
     alone.PixelData = encapsulate([data])
     alone["PixelData"].VR = "OB"
     alone["PixelData"].is_undefined_length = True
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        alone.save_as(path, enforce_file_format=True)
+    alone.save_as(path, enforce_file_format=True)

@@ -14,6 +14,7 @@ from .choice import choose, describe, praise
 from .files import open_image, walk
 from .frames import Frame, frames_of
 from .geometry import Span, bridged_spans, errors
+from .quiet import quiet
 from .report import (
     DAMAGED,
     LOCALIZER,
@@ -34,6 +35,7 @@ from .stacks import Stack, stacks_of
 _WORTH_SAYING_MM = 0.02  # an error of a slice position
 
 
+@quiet()
 def read_series(folder: str | Path, series: str | None = None, bridge: Bridge | None = None) -> Found:
     """Read one series of a folder and what is below it: one run for each stretch of uniformly spaced slices.
 
@@ -130,6 +132,7 @@ class SeriesInfo:
     reason: str
 
 
+@quiet()
 def folder_info(
     folder: str | Path, series: str | None = None
 ) -> tuple[list[SeriesInfo], list[str], FolderReport]:

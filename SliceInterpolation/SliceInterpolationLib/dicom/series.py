@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import Volume
+from .quiet import quiet
 from .report import FolderReport
 
 if TYPE_CHECKING:
@@ -44,12 +45,13 @@ class Run:
 
         Of a multi-frame file it is the header of the whole file; `sources[k].frame` says which frame is meant.
         """
-        import pydicom
-
         source = self.sources[k]
         if source is None:
             raise InputError(f"Slice {k + 1} was missing in the series; it has no DICOM image.")
-        return pydicom.dcmread(source.path, stop_before_pixels=True, force=True)
+        import pydicom
+
+        with quiet():
+            return pydicom.dcmread(source.path, stop_before_pixels=True, force=True)
 
     @property
     def header(self) -> pydicom.Dataset:
