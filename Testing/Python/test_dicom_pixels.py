@@ -140,6 +140,12 @@ def test_monochrome1_is_a_matter_of_display(tmp_path):
     arrays = images(np.uint16, 0, 4000)
     volume, _ = read_volume(stack(tmp_path / "s", arrays, PhotometricInterpretation="MONOCHROME1"))
     np.testing.assert_array_equal(volume.array, np.stack(arrays).astype(int) - 1024)
+    folder = stack(
+        tmp_path / "mr", arrays, PhotometricInterpretation="MONOCHROME1", Modality="MR", RescaleIntercept=0
+    )
+    volume, remarks = read_volume(folder)
+    np.testing.assert_array_equal(volume.array, np.stack(arrays))
+    assert any("shown bright" in one for one in remarks)
 
 
 def test_non_square_pixels_and_images(tmp_path):

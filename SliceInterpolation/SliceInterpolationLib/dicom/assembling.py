@@ -72,6 +72,10 @@ def with_scale(frames: Sequence[Frame]) -> tuple[list[Frame], list[tuple[Frame, 
 
 def units_of(frames: Sequence[Frame], remarks: list[str]) -> str:
     """HU only of CT whose rescale is there and names no other scale. frames: as read, before `with_scale`."""
+    if any(frame.inverted for frame in frames) and frames[0].modality != "CT":
+        remarks.append(
+            "Low values are meant to be shown bright (MONOCHROME1); they are kept as they are stored."
+        )
     if frames[0].modality != "CT":
         return "arbitrary"
     scales = {frame.scale for frame in frames} - {"", "HU"}

@@ -20,8 +20,9 @@ from .equipment import (
     scheme_item,
 )
 from .marks import MAKER, PROGRAM
+from .quiet import quiet
 from .series import Run
-from .sources import SourceHeaders, derived_number, ds, nothing_told, now_beside
+from .sources import SourceHeaders, derived_number, ds, now_beside
 from .writing import save
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Beside:
 @contextmanager
 def refusals_explained() -> Iterator[None]:
     """What highdicom does not make of odd headers, as InputError; nothing of what it warns of is told."""
-    with nothing_told():
+    with quiet():
         try:
             yield
         except (AttributeError, KeyError, TypeError, ValueError) as error:

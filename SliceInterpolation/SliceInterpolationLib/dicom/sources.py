@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -126,14 +125,6 @@ def need_pydicom() -> None:
             "Writing DICOM needs pydicom 3 or newer: pip install --upgrade 'slice-interpolation[dicom]'; "
             "or write a .nrrd file."
         )
-
-
-@contextmanager
-def nothing_told() -> Iterator[None]:
-    """Keep to themselves what the DICOM packages warn of: they quote names of patients."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def now_beside(header: pydicom.Dataset) -> datetime:

@@ -16,8 +16,9 @@ from .burning import burned
 from .carried import ACQUISITION, DISPLAY, PATIENT_AND_STUDY, SERIES, carry_over, fill_required
 from .equipment import code_item, contributions, describe_run, scheme_item, set_equipment
 from .marks import mark_code, record
+from .quiet import quiet
 from .series import Run
-from .sources import SourceHeaders, derived_number, ds, need_pydicom, nothing_told, now_beside
+from .sources import SourceHeaders, derived_number, ds, need_pydicom, now_beside
 from .stored import RESCALE, Scale, stored_as
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def check_series(volume: Volume, run: Run) -> int:
     return volume.refinement_of(run.volume)
 
 
-@nothing_told()
+@quiet()
 def write_series(
     result: Volume, run: Run, folder: Path, *, burn_in: bool = False, progress: Progress | None = None
 ) -> None:
