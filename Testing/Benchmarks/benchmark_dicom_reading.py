@@ -1,4 +1,4 @@
-"""Time and memory of reading a long DICOM series, written here: `benchmark_dicom_reading.py [--slices 1000] [--size 512]`."""
+"""Time and memory of reading a long DICOM series that is written here."""
 
 from __future__ import annotations
 
