@@ -65,6 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--output", type=Path, metavar="FOLDER", help="run folder: checkpoints, log")
     command.add_argument("--modality", choices=("CT", "MR"), default="CT")
+    command.add_argument(
+        "--validation-part",
+        type=float,
+        default=0.2,
+        metavar="0..1",
+        help="of the patients, without a manifest",
+    )
+    command.add_argument("--accept-all", action="store_true", help="leave out no scan for its quality")
     budget = command.add_argument_group("budget", "of all stages together")
     budget.add_argument("--minutes", type=float, help="default: what the recipe says")
     budget.add_argument("--steps", type=int, help="train this many steps instead, which is reproducible")
@@ -79,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         "--devices", type=int, default=1, metavar="N", help="processes that train together here"
     )
     machine.add_argument("--precision", choices=("fp32", "bf16"), help="default: fp32")
+    machine.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="processes that draw the examples"
+    )
     machine.add_argument("--threads", type=int, default=0, help="CPU threads a process, 0: as torch chooses")
     model = command.add_argument_group("model")
     model.add_argument("--publish", metavar="NAME", help="add the result to your models under this name")
@@ -99,6 +110,8 @@ def _train(options: argparse.Namespace, reporter: Reporter, arguments: list[str]
             raise InputError(f"Training needs {name}; see 'slice-interpolation train --help', or --list.")
     recipe = find_recipe(options.recipe)
     license_ = _license(options)
+    if options.workers < 0:
+        raise InputError(f"--workers cannot be negative, as {options.workers} is.")
     if options.devices < 1:
         raise InputError(f"--devices must be 1 or more, not {options.devices}.")
     from .devices import in_a_crew, join, launch
@@ -127,20 +140,9 @@ def _train_recipe(options: argparse.Namespace, recipe: Recipe, crew: Crew, repor
     import torch
 
     from .course import Scans, run_recipe
-    from .data import load_stacks, read_manifest
+    from .data import MANIFEST
+    from .scans import prepare, stacks_of
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    rows = {split: read_manifest(options.data, split, options.modality) for split in ("train", "validation")}
-    if not rows["train"]:
-        raise InputError(
-            f"'{options.data / 'manifest.csv'}' has no row of the split train and modality {options.modality}."
-        )
-    scans = Scans(
-        load_stacks(options.data, rows["train"]), load_stacks(options.data, rows["validation"]), rows["train"]
-    )
-    if not crew.leads:
-        reporter = Reporter("none", io.StringIO(), io.StringIO())  # one of the crew is enough to tell
     budget = {
         name: getattr(options, name)
         for name in (
@@ -153,10 +155,38 @@ def _train_recipe(options: argparse.Namespace, recipe: Recipe, crew: Crew, repor
             "precision",
         )
     }
+    for number in range(len(recipe.stages)):
+        recipe.config(number, **budget)  # what cannot be is said before the scans are examined
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if not crew.leads:
+        reporter = Reporter("none", io.StringIO(), io.StringIO())  # one of the crew is enough to tell
+        crew.wait()  # until the scans are ready
+    found = prepare(
+        options.data,
+        options.output,
+        options.modality,
+        options.seed,
+        options.validation_part,
+        options.accept_all,
+        reporter,
+    )
+    if crew.leads:
+        crew.wait()
+    by_name = (options.data / MANIFEST).is_file()
+    scans = Scans(
+        stacks_of(found, options.output, "train"),
+        stacks_of(found, options.output, "validation"),
+        [scan.row(number, by_name) for number, scan in enumerate(found, 1) if scan.split == "train"],
+    )
+    if not scans.validation:
+        reporter.message("No scan is left for validation: the weights of the end are published, unmeasured.")
     examples = {} if options.patch is None else {"patch": options.patch}
     stop = _Stop()
     try:
-        folder = run_recipe(recipe, scans, options.output, crew, reporter, stop, examples, **budget)
+        folder = run_recipe(
+            recipe, scans, options.output, crew, reporter, stop, examples, options.workers, **budget
+        )
     except Cancelled:
         if crew.leads:
             _requeue(stop, reporter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,6 +18,7 @@ from SliceInterpolationLib.progress import Reporter
 from .checkpoint import load_checkpoint
 from .data import Stack
 from .devices import Crew
+from .loading import load
 from .publish import RECIPE_FILE, describe_run, trained_weights
 from .recipe import Recipe
 from .tasks import build_task
@@ -43,11 +45,13 @@ def run_recipe(
     reporter: Reporter,
     stop: Callable[[], bool] = lambda: False,
     examples: dict[str, Any] | None = None,
+    workers: int = 0,
     **budget: Any,
 ) -> Path:
     """Train all stages of a recipe; returns the folder of the last one, which can be published.
 
-    examples: options of the samplers that override those of the recipe. budget: see `Recipe.config`.
+    examples: options of the samplers that override those of the recipe. workers: processes
+    that draw examples. budget: see `Recipe.config`.
     Raises InputError where something does not fit and Cancelled, after a checkpoint, when `stop` says so.
     """
     before: dict[str, torch.Tensor] | None = None
@@ -82,6 +86,7 @@ def run_recipe(
         fit(
             task, sampler, config, recipe.folder(folder, number), run, watched,
             crew=crew, report=report, stop=stop,
+            batches=partial(load, sampler, config.batch, last=config.steps, workers=workers, crew=crew),
         )  # fmt: skip
         crew.wait()
         if stop():

@@ -11,20 +11,22 @@ import csv
 import errno
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.stack import percentiles
+from SliceInterpolationLib.files import read_volume
+from SliceInterpolationLib.stack import SliceStack
 from SliceInterpolationLib.volume import AIR_LIMIT_HU, Volume
 
 ATTEMPTS = 50  # at a place that shows more than air
 MOSTLY_AIR = 0.25  # of tissue in a patch
 AUGMENTATIONS = ("full", "flips")
+MANIFEST = "manifest.csv"
 _COLUMNS = ("file", "split", "modality", "body")
 
 
@@ -40,6 +42,29 @@ class Stack:
     percentiles: tuple[float, float]  # 1st and 99th of the scan, HU
     source: str = ""  # where the scan is from
     in_plane: bool = False  # coronal or sagittal planes of a thin scan
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: of an array in a file the name of the file, not the voxels."""
+        state = dict(vars(self))
+        file = getattr(self.slices, "filename", None)
+        if isinstance(self.slices, np.memmap) and file is not None:
+            whole = np.load(file, mmap_mode="r")
+            order = tuple(
+                int(axis) for axis in np.argsort([-step for step in self.slices.strides], kind="stable")
+            )
+            order = tuple(
+                int(axis) for axis in np.argsort(order)
+            )  # from the file's axes to those of the slices
+            if whole.transpose(order).shape == self.slices.shape:
+                state["slices"] = (str(file), order)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the file again."""
+        if isinstance(state["slices"], tuple):
+            file, order = state["slices"]
+            state["slices"] = np.load(file, mmap_mode="r").transpose(order)
+        vars(self).update(state)
 
 
 @dataclass
@@ -60,7 +85,7 @@ def read_manifest(folder: Path, split: str, modality: str) -> list[dict]:
 
     Raises InputError where a column is missing.
     """
-    path = Path(folder) / "manifest.csv"
+    path = Path(folder) / MANIFEST
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
@@ -72,36 +97,71 @@ def read_manifest(folder: Path, split: str, modality: str) -> list[dict]:
 def load_stacks(
     folder: Path, rows: list[dict], head_share: float = 0.5, in_plane_share: float = 0.3
 ) -> list[Stack]:
-    """Axial stacks of every scan, and the in-plane stacks of the thin ones.
+    """Axial stacks of every scan, and the in-plane stacks of the thin ones, with their shares of the examples.
 
-    Scans of one source are alike: together they weigh as the square root of all their slices, however many.
-
-    head_share: part of the examples that show heads; in_plane_share: part taken from coronal and sagittal
-    planes. Raises FileNotFoundError where a scan of the manifest is missing.
+    Raises FileNotFoundError where a scan of the manifest is missing.
     """
     stacks: list[Stack] = []
-    slices_of: dict[str, int] = {}
     for row in rows:
         path = Path(folder) / row["file"]
         if not path.is_file():
             raise FileNotFoundError(errno.ENOENT, "The manifest names a scan that is not there", str(path))
-        image = sitk.ReadImage(str(path), sitk.sitkInt16)
-        voxels = sitk.GetArrayFromImage(image)
-        dx, _, dz = image.GetSpacing()
-        is_head = row["body"].startswith("head")
-        source = row.get("source") or row["file"]
-        slices_of[source] = slices_of.get(source, 0) + len(voxels)
-        limits, weight = percentiles(voxels), float(len(voxels))
-        stacks.append(Stack(f"{row['file']} axial {is_head:d}", voxels, dz, dx, weight, limits, source))
-        if dz <= 1.25:
-            if dz / dx > 1.5:  # pixels of the reformatted planes must be about square
-                voxels, dx = _halve_in_plane(voxels), 2 * dx
-            pixel = float(np.sqrt(dx * dz))
-            scan = Volume(voxels, slice_axis="k", units="HU")
-            for axis, name in (("j", "coronal"), ("i", "sagittal")):
-                planes = np.ascontiguousarray(scan.along(axis).slices)
-                name = f"{row['file']} {name} {is_head:d}"
-                stacks.append(Stack(name, planes, dx, pixel, weight, limits, source, in_plane=True))
+        volume = read_volume(path)[0]
+        stack = SliceStack.of(volume)
+        stacks += scan_stacks(row, whole_hu(stack), stack.gap, stack.pixel[1], stack.percentiles)
+    share_out(stacks, head_share, in_plane_share)
+    return stacks
+
+
+def whole_hu(stack: SliceStack) -> np.ndarray:
+    """The slices of a stack in HU, or what stands for it, as int16 (N, rows, columns)."""
+    if stack.is_hu and stack.slices.dtype == np.int16:
+        return np.ascontiguousarray(stack.slices)
+    out = np.empty(stack.slices.shape, dtype=np.int16)
+    for number in range(len(stack)):
+        out[number] = np.rint(stack.hu(number)).clip(-32768, 32767)
+    return out
+
+
+def scan_stacks(
+    row: dict[str, Any],
+    voxels: np.ndarray,
+    spacing: float,
+    pixel: float,
+    limits: tuple[float, float],
+    keep: Callable[[np.ndarray, str], np.ndarray] = lambda array, name: array,
+) -> list[Stack]:
+    """The axial stack of a scan and, of a thin one, its coronal and sagittal stacks as views.
+
+    row: what is known of the scan, as in a manifest. voxels: (N, rows, columns) int16 HU. keep: puts an array that is
+    computed here, of that name, where it is to stay, and returns it.
+    """
+    is_head = str(row["body"]).startswith("head")
+    source = row.get("source") or row["file"]
+    weight = float(len(voxels))
+    stacks = [Stack(f"{row['file']} axial {is_head:d}", voxels, spacing, pixel, weight, limits, source)]
+    if spacing <= 1.25:
+        if spacing / pixel > 1.5:  # pixels of the reformatted planes must be about square
+            voxels, pixel = keep(_halve_in_plane(voxels), "halved"), 2 * pixel
+        side = float(np.sqrt(pixel * spacing))
+        scan = Volume(voxels, slice_axis="k", units="HU")
+        for axis, plane in (("j", "coronal"), ("i", "sagittal")):
+            name = f"{row['file']} {plane} {is_head:d}"
+            planes = scan.along(axis).slices
+            stacks.append(Stack(name, planes, pixel, side, weight, limits, source, in_plane=True))
+    return stacks
+
+
+def share_out(stacks: list[Stack], head_share: float = 0.5, in_plane_share: float = 0.3) -> None:
+    """Turn the numbers of slices into shares of the examples.
+
+    Scans of one source are alike: together they weigh as the square root of all their slices, however many.
+    head_share: part of the examples that show heads; in_plane_share: part taken from coronal and sagittal planes.
+    """
+    slices_of: dict[str, int] = {}
+    for stack in stacks:
+        if not stack.in_plane:
+            slices_of[stack.source] = slices_of.get(stack.source, 0) + len(stack.slices)
     for stack in stacks:
         stack.weight /= float(np.sqrt(slices_of[stack.source]))
     for is_head in (False, True):
@@ -113,13 +173,16 @@ def load_stacks(
             )
             for stack in group:
                 stack.weight *= share / total
-    return stacks
 
 
 def _halve_in_plane(voxels: np.ndarray) -> np.ndarray:
+    """Pixels of twice the size, slice by slice."""
     rows, columns = voxels.shape[1] // 2 * 2, voxels.shape[2] // 2 * 2
-    blocks = voxels[:, :rows, :columns].reshape(len(voxels), rows // 2, 2, columns // 2, 2)
-    return blocks.mean(axis=(2, 4)).round().astype(np.int16)
+    out = np.empty((len(voxels), rows // 2, columns // 2), dtype=np.int16)
+    for number, image in enumerate(voxels):
+        blocks = image[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2)
+        out[number] = blocks.mean(axis=(1, 3)).round()
+    return out
 
 
 class ExampleSampler:

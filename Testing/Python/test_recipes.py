@@ -106,7 +106,18 @@ def test_every_system_of_the_papers_has_a_recipe_as_published_and_a_robust_one()
 @pytest.mark.parametrize("name", NAMES)
 def test_recipe_trains_and_its_model_interpolates(name, data, tmp_path, capsys):
     run = tmp_path / "run"
-    command = ["train", str(tiny(name, tmp_path)), "--data", str(data), "--output", str(run), "--steps", "4"]
+    command = [
+        "train",
+        str(tiny(name, tmp_path)),
+        "--data",
+        str(data),
+        "--output",
+        str(run),
+        "--steps",
+        "4",
+        "--workers",
+        "0",
+    ]
     command += [
         "--device",
         "cpu",
@@ -165,7 +176,18 @@ def test_the_library_lists_trains_and_says_where_the_trainer_is_missing(data, tm
     assert cli.main(["train", "--list"]) == DONE
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == NAMES
     path = tiny("msi-unet", tmp_path)
-    command = ["train", str(path), "--data", str(data), "--output", str(tmp_path / "run"), "--steps", "1"]
+    command = [
+        "train",
+        str(path),
+        "--data",
+        str(data),
+        "--output",
+        str(tmp_path / "run"),
+        "--steps",
+        "1",
+        "--workers",
+        "0",
+    ]
     assert cli.main([*command, "--device", "cpu", "--progress", "json"]) == DONE
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[-1]["stage"] == "result"

@@ -12,7 +12,7 @@ from conftest import moving_ellipse
 
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.networks.flow_refine import FlowRefine
-from SliceInterpolationLib.process import BAD_INPUT, FAILED
+from SliceInterpolationLib.process import BAD_INPUT
 from SliceInterpolationTrainerLib.__main__ import main
 from SliceInterpolationTrainerLib.data import ExampleSampler, Stack, load_stacks, read_manifest
 from SliceInterpolationTrainerLib.objective import reconstruction_loss, uncertainty_loss
@@ -113,7 +113,7 @@ def test_scans_of_one_source_weigh_as_the_root_of_all_their_slices(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [([], "manifest.csv"), (["--minutes", "-1"], "must be a positive number")],
+    [([], "holds no scan and modality CT"), (["--minutes", "-1"], "must be a positive number")],
 )
 def test_the_command_says_what_is_wrong(tmp_path, capsys, arguments, words):
     command = ["train", "flow-refine", "--data", str(tmp_path), "--output", str(tmp_path / "run")]
@@ -122,17 +122,17 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys, arguments, words):
         image = sitk.GetImageFromArray(np.zeros((12, 20, 16), np.int16))
         image.SetSpacing((1, 1, 2))
         sitk.WriteImage(image, str(tmp_path / "head.nrrd"))
-    assert main([*command, *arguments]) == (BAD_INPUT if arguments else FAILED)
+    assert main([*command, *arguments]) == BAD_INPUT
     assert words in capsys.readouterr().err
     for text, expected in (
         ("file,split\n", "lacks the columns"),
-        ("file,split,modality,body\n", "has no row"),
+        ("file,split,modality,body\n", "has no row of the split train"),
     ):
         (tmp_path / "manifest.csv").write_text(text)
         assert main(command) == BAD_INPUT
         assert expected in capsys.readouterr().err
     (tmp_path / "manifest.csv").write_text("file,split,modality,body\nlost.nrrd,train,CT,head\n")
-    assert main(command) == FAILED
+    assert main(command) == BAD_INPUT
     assert "lost.nrrd" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
