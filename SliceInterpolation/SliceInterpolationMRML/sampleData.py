@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import slicer
 
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.files import read_file, read_labelmap
+from SliceInterpolationLib.request import Request
 from SliceInterpolationLib.volume import Volume
 
 from .figures.segments import addSegment, newSegmentation
 from .i18n import _
 from .nodes import nodeFromVolume
-from .run.jobs import addedNodesRemovedOnError, processEvents, temporaryRoot
-from .run.process import DONE, Outcome, Run, RunError
+from .run.jobs import Job
+from .run.process import Outcome
 
 SAMPLE_NAME = "HeadPhantom"
 _making = False
+
+
+def phantomJob(
+    name: str = SAMPLE_NAME, show: bool = True, onProgress=None, onFinished=None, **options
+) -> Job:
+    """A job that makes the head phantom; its result is a dict of the nodes "volume" and "segmentation".
+
+    Options, errors and nodes as of `loadPhantom`.
+    """
+
+    def collect(job: Job, folder: Path, outcome: Outcome) -> dict[str, Any]:
+        volume, labels = read_file(folder / "phantom.nrrd"), read_labelmap(folder / "hematoma.nrrd")
+        nodes = showPhantom(volume, labels.array > 0, outcome.result["hematoma_ml"], name, show)
+        return dict(zip(("volume", "segmentation"), nodes))
+
+    return Job(
+        "phantom", None, Request(), _arguments(options), collect, onProgress=onProgress, onFinished=onFinished
+    )
 
 
 def loadPhantom(name: str = SAMPLE_NAME, show: bool = True, **options):
@@ -34,28 +54,13 @@ def loadPhantom(name: str = SAMPLE_NAME, show: bool = True, **options):
     global _making
     if _making:
         raise InputError(_("A head phantom is being made already; wait for it."))
-    nodes = None
-
-    def collect(outcome: Outcome) -> None:
-        nonlocal nodes
-        if outcome.state == DONE:
-            volume, labels = (
-                read_file(run.folder / "phantom.nrrd"),
-                read_labelmap(run.folder / "hematoma.nrrd"),
-            )
-            with addedNodesRemovedOnError():
-                nodes = showPhantom(volume, labels.array > 0, outcome.result["hematoma_ml"], name, show)
-
-    _making, run = True, Run(onFinished=collect, root=temporaryRoot())
+    _making, job = True, phantomJob(name, show, **options)
     try:
-        run.start(_arguments(run.folder, options))
-        outcome = run.wait(processEvents)
+        nodes = job.start().wait().result
     finally:
         _making = False
-        run.cancel()
-    if nodes is None:
-        raise RunError(outcome.message)
-    return nodes
+        job.cancel()
+    return nodes["volume"], nodes["segmentation"]
 
 
 def showPhantom(volume: Volume, mask, truthMl: float, name: str = SAMPLE_NAME, show: bool = True):
@@ -78,13 +83,13 @@ def showPhantom(volume: Volume, mask, truthMl: float, name: str = SAMPLE_NAME, s
 
 
 def loadSampleData(source=None):
-    """`loadPhantom` for the panel and the module Sample Data: 30 slices at 5 mm; errors are shown."""
+    """`loadPhantom` for the module Sample Data: 30 slices at 5 mm; errors are shown."""
     with slicer.util.tryWithErrorDisplay(_("The head phantom could not be made."), waitCursor=True):
         return loadPhantom()
 
 
-def _arguments(folder: Path, options: dict[str, float]) -> list[str]:
-    arguments = ["phantom", str(folder / "phantom.nrrd"), "--segmentation", str(folder / "hematoma.nrrd")]
+def _arguments(options: dict[str, float]) -> list[str]:
+    arguments = ["phantom", "{folder}/phantom.nrrd", "--segmentation", "{folder}/hematoma.nrrd"]
     for key, value in options.items():
         arguments += ["--" + key.replace("_", "-"), str(value)]
     return [*arguments, "--progress", "json"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
@@ -535,7 +536,18 @@ def test_sample_data_button(panel, monkeypatch):
 
     made = sampleData.loadPhantom
     monkeypatch.setattr(sampleData, "loadPhantom", lambda: made(**TINY))
+    monkeypatch.setattr(panel.logic, "loadPhantom", functools.partial(panel.logic.loadPhantom, **TINY))
+    before = nodeIds()
     panel.ui.samplePhantomButton.click()
+    assert panel.ui.samplePhantomButton.text == "Cancel"
+    spin(lambda: panel.ui.progressBar.value > 0 or not panel.logic.running)
+    panel.ui.samplePhantomButton.click()
+    assert panel.logic.job.state == "cancelled"
+    assert nodeIds() == before
+    panel.ui.samplePhantomButton.click()
+    finish(panel)
+    assert panel.logic.job.state == "done", panel.logic.job.message
+    assert "Done in" in panel.ui.statusLabel.text
     assert panel._parameterNode.inputVolume.GetName() == "HeadPhantom"
     assert panel.ui.segmentSelector.currentNode() is not None
     assert panel.ui.segmentSelector.currentSegmentID()
@@ -563,7 +575,7 @@ def test_the_phantom_is_made_while_the_window_stays_alive(panel, monkeypatch):
                 sampleData.loadPhantom(**TINY)
             again.append(str(refused.value))
 
-    monkeypatch.setattr(sampleData, "processEvents", idle)
+    monkeypatch.setattr(jobs, "processEvents", idle)
     volume, hematoma = sampleData.loadPhantom(**TINY, hematoma_ml=12.5)
     assert len(moments) > 10
     assert "wait for it" in again[0]
@@ -573,7 +585,7 @@ def test_the_phantom_is_made_while_the_window_stays_alive(panel, monkeypatch):
     segmentId = hematoma.GetSegmentation().GetNthSegmentID(0)
     assert slicer.util.arrayFromSegmentBinaryLabelmap(hematoma, segmentId, volume).sum() == mask.sum()
     assert set(os.listdir(slicer.app.temporaryPath)) == before
-    with pytest.raises(jobs.RunError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be made"):
         sampleData.loadPhantom(**TINY, hematoma_ml=5000)
     assert sampleData.loadPhantom(**TINY, hematoma_ml=0, show=False)[1] is None
 

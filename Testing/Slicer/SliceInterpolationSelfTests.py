@@ -346,7 +346,7 @@ class SliceInterpolationSelfTests(ScriptedLoadableModuleTest):
             source.sampleName for entries in slicer.modules.sampleDataSources.values() for source in entries
         ]
         self.assertIn("HeadPhantom", sources)
-        self.ui.samplePhantomButton.click()
+        self.run_(self.ui.samplePhantomButton)
         self.assertEqual(self.panel._parameterNode.inputVolume.GetImageData().GetDimensions(), (512, 512, 30))
         self.screenshot("phantom")
 

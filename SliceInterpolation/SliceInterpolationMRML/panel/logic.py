@@ -202,6 +202,29 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
             wait,
         )
 
+    def loadPhantom(
+        self,
+        wait: bool = True,
+        onProgress: Callable[[dict], None] | None = None,
+        onFinished: Callable[[Any], None] | None = None,
+        **options,
+    ):
+        """Make the head phantom; options as of `SliceInterpolationMRML.sampleData.loadPhantom`.
+
+        Returns a dict of the nodes "volume" and "segmentation", or with wait=False the job. Raises as `interpolate`.
+
+        Example::
+
+            scan = logic.loadPhantom(slices=20)["volume"]
+        """
+        from ..sampleData import phantomJob
+
+        return self._start(
+            lambda: phantomJob(onProgress=onProgress, onFinished=onFinished, **options),
+            Request(method="linear"),  # it predicts nothing
+            wait,
+        )
+
     @property
     def running(self) -> bool:
         """True while a run is under way."""

@@ -94,6 +94,7 @@ def looks(choices: Choices) -> dict[str, Look]:
         "measurePlotButton": _plotLook(choices, "measure"),
         **{f"{kind}TableButton": _tableLook(choices, kind) for kind in ("trust", "noise", "measure")},
         "reportButton": _runLook(choices, "report"),
+        "samplePhantomButton": _runLook(choices, "phantom"),
         "strengthSlider": _look(
             _("Only for denoised output; the acquired slices are kept exact.")
             if choices.request.output_mode == "interpolated"
@@ -236,6 +237,12 @@ def _runLook(choices: Choices, kind: str) -> Look:
             _("Save report..."),
             _("Write one page about scan, result, trust check, noise and measurements, to keep or print."),
         ),
+        "phantom": (
+            _("Load the head phantom"),
+            _(
+                "A synthetic head CT, 30 slices at 5 mm with a hematoma of known volume, made on this computer."
+            ),
+        ),
     }[kind]
     if choices.running == kind:
         return Look(_("End the run; nothing is changed."), True, _("Cancel"))
@@ -247,6 +254,8 @@ def _runLook(choices: Choices, kind: str) -> Look:
         problem = _noSegment(choices)
     elif kind == "report":
         problem = _noInput(choices)
+    elif kind == "phantom":
+        problem = ""
     elif kind == "trust":
         problem = _noInput(choices) or (choices.trustPlanned if choices.trustRefused else choices.noTorch)
     else:
@@ -332,4 +341,5 @@ def _stages() -> dict[str, str]:
         "noise": _("Predicting slices for the noise maps"),
         "measure": _("Measuring"),
         "page": _("Writing the report"),
+        "phantom": _("Making the head phantom"),
     }

@@ -14,7 +14,6 @@ from slicer.util import VTKObservationMixin
 
 from SliceInterpolationLib.interpolators import CLASSICAL
 
-from .. import sampleData
 from ..i18n import _
 from ..nodes import isSameGrid
 from ..parameters import Arrangement, Shown, SliceInterpolationParameterNode
@@ -468,7 +467,9 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def _onDone(self, job) -> None:
         """Show what a run brought, by what it was started with: other things may be chosen by now."""
         node = self._parameterNode or self.logic.getParameterNode()  # the user may be in another module
-        stillChosen = node.inputVolume is job.inputNode
+        if job.kind == "phantom":
+            self._takePhantom(job.result)
+        stillChosen = job.kind == "phantom" or node.inputVolume is job.inputNode
         method = job.request.method
         if job.kind == "trust":
             _say(self.ui.verdictLabel, state.aboutScan(job.inputName, method, job.result["said"]))
@@ -592,14 +593,14 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self._updatePanel()
 
     def onSamplePhantomButton(self, checked: bool = False) -> None:
-        """Load the head phantom as input."""
-        loaded = sampleData.loadSampleData()
-        if loaded is None or not self._parameterNode:  # told already; or the user has gone to another module
-            return
-        volumeNode, segmentationNode = loaded
-        self._parameterNode.inputVolume = volumeNode
-        if segmentationNode is not None:
-            self.ui.segmentSelector.setCurrentNode(segmentationNode)
+        """Make the head phantom and choose it as input, or cancel."""
+        self._startOrCancel("phantom", lambda callbacks: self.logic.loadPhantom(**callbacks))
+
+    def _takePhantom(self, nodes: dict[str, Any]) -> None:
+        if self._parameterNode:  # else the user has gone to another module
+            self._parameterNode.inputVolume = nodes["volume"]
+            if nodes["segmentation"] is not None:
+                self.ui.segmentSelector.setCurrentNode(nodes["segmentation"])
 
 
 def _byRows(arrangement: Arrangement) -> bool | None:

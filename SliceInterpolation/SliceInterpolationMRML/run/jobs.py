@@ -29,14 +29,14 @@ from .words import inPanelWords, reportInPanelWords
 
 
 class Job:
-    """One command line run on a volume node.
+    """One command line run on a volume node, or on none.
 
-    kind: a name for the panel. request: what was asked for; it and `inputNode` stay what they were at the start,
-    whatever is chosen in the panel meanwhile. arguments: the command, in which "{input}" and "{folder}" stand for the
-    exchange file of the input and the temporary folder. moreNodes: further volumes by the word that stands for their
-    file. prepare: puts further files into the folder, which it gets, before the process starts. collect: gets the job,
-    the folder and the outcome, puts the result into the scene and returns it. onProgress gets each dict of progress,
-    onFinished this job when it is over.
+    kind: a name for the panel. inputNode: None only where no argument names it. request: what was asked for; it and
+    `inputNode` stay what they were at the start, whatever is chosen in the panel meanwhile. arguments: the command,
+    in which "{input}" and "{folder}" stand for the exchange file of the input and the temporary folder. moreNodes:
+    further volumes by the word that stands for their file. prepare: puts further files into the folder, which it
+    gets, before the process starts. collect: gets the job, the folder and the outcome, puts the result into the scene
+    and returns it. onProgress gets each dict of progress, onFinished this job when it is over.
 
     Afterwards: `state` ("done", "refused", "failed" or "cancelled"), `message` for the user, `remarks`, `result`.
     """
@@ -53,13 +53,15 @@ class Job:
         moreNodes: dict[str, Any] | None = None,
         prepare: Callable[[Path], None] | None = None,
     ):
-        if inputNode is None:
+        if inputNode is None and any("{input}" in argument for argument in arguments):
             raise InputError(_("Choose an input volume first."))
         self.kind, self.request = kind, request
         self.state, self.message, self._result = "", "", Weak()
         self.remarks: list[str] = []
         self.seconds = 0.0
-        self._inputId, self.inputName = inputNode.GetID(), inputNode.GetName()
+        self._inputId, self.inputName = "", ""
+        if inputNode is not None:
+            self._inputId, self.inputName = inputNode.GetID(), inputNode.GetName()
         self._moreIds = {word: node.GetID() for word, node in (moreNodes or {}).items()}
         self._arguments, self._prepare, self._collect = arguments, prepare, collect
         self._onFinished = onFinished
@@ -69,7 +71,7 @@ class Job:
 
     @property
     def inputNode(self):
-        """The volume that the run was started on, and called `inputName` then; None where it was removed since."""
+        """The volume that the run was started on, and called `inputName` then; None where it was removed."""
         return slicer.mrmlScene.GetNodeByID(self._inputId)
 
     @property
@@ -81,7 +83,8 @@ class Job:
         """Write the input and start the process. Raises InputError or RunError where that is impossible."""
         try:
             words = {"folder": str(self._run.folder)}
-            for word, nodeId in {"input": self._inputId, **self._moreIds}.items():
+            nodeIds = {"input": self._inputId, **self._moreIds} if self._inputId else self._moreIds
+            for word, nodeId in nodeIds.items():
                 words[word] = str(self._run.folder / f"{word}.nrrd")
                 write_volume(volumeFromNode(slicer.mrmlScene.GetNodeByID(nodeId)), words[word])
             if self._prepare is not None:
@@ -144,7 +147,7 @@ class Job:
         self.remarks = [inPanelWords(remark) for remark in outcome.remarks]
         if outcome.state == DONE:
             try:
-                if self.inputNode is None:
+                if self._inputId and self.inputNode is None:
                     raise InputError(_("The input volume was removed meanwhile; nothing was made of it."))
                 with addedNodesRemovedOnError():
                     self._result = Weak(self._collect(self, self._run.folder, outcome))
