@@ -112,21 +112,6 @@ def _still_there(source: SourceSlice) -> Iterator[None]:
         ) from error
 
 
-def need_pydicom() -> None:
-    """Raise InputError where pydicom is missing, or too old to write."""
-    try:
-        import pydicom
-
-        version = int(pydicom.__version__.split(".")[0])
-    except ImportError:
-        version = 0
-    if version < 3:
-        raise InputError(
-            "Writing DICOM needs pydicom 3 or newer: pip install --upgrade 'slice-interpolation[dicom]'; "
-            "or write a .nrrd file."
-        )
-
-
 def now_beside(header: pydicom.Dataset) -> datetime:
     """The present, in the time zone in which the times of a header are."""
     offset = str(header.get("TimezoneOffsetFromUTC", "") or "")

@@ -18,7 +18,7 @@ from .equipment import code_item, contributions, describe_run, scheme_item, set_
 from .marks import mark_code, record
 from .quiet import quiet
 from .series import Run
-from .sources import SourceHeaders, derived_number, ds, need_pydicom, now_beside
+from .sources import SourceHeaders, derived_number, ds, now_beside
 from .stored import RESCALE, Scale, stored_as
 
 if TYPE_CHECKING:
@@ -40,10 +40,8 @@ _SHORT, _LONG = 64, 1024  # characters of an LO and of an ST
 def check_series(volume: Volume, run: Run) -> int:
     """The factor by which the slices of a run were refined in a result that can be written as a series of its own.
 
-    Raises InputError for other modalities than CT and MR, a result along another axis, or that of another scan, and
-    without pydicom.
+    Raises InputError for other modalities than CT and MR, a result along another axis, or that of another scan.
     """
-    need_pydicom()
     header = SourceHeaders(run).first
     modality = str(header.get("Modality", ""))
     if modality not in _SOP_CLASSES:
@@ -82,9 +80,15 @@ def write_series(
 
 def save(dataset: pydicom.Dataset, path: Path) -> None:
     """Write a DICOM file for the eyes of its owner alone. Raises OSError as the disk does."""
+    import pydicom
+
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     with os.fdopen(handle, "wb") as file:
-        dataset.save_as(file, enforce_file_format=True)
+        if int(pydicom.__version__.split(".")[0]) >= 3:
+            dataset.save_as(file, enforce_file_format=True)
+        else:  # what Slicer brings may be older
+            dataset.is_little_endian, dataset.is_implicit_VR = True, False
+            dataset.save_as(file, write_like_original=False)
 
 
 class _Series:
