@@ -405,6 +405,35 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
             wait,
         )
 
+    def saveDicom(
+        self,
+        scanNode,
+        resultNode,
+        path: str | Path,
+        burnIn: bool = False,
+        wait: bool = True,
+        onProgress: Callable[[dict], None] | None = None,
+        onFinished: Callable[[Any], None] | None = None,
+    ):
+        """Write a result as a new DICOM series into a new or empty folder, where its scan was loaded from DICOM.
+
+        It belongs to the same study; every slice says whether it was acquired or made, and of which images. burnIn:
+        write SYNTHESIZED or DENOISED into the pixels of made slices. Returns the path, or with wait=False the job.
+
+        Example::
+
+            logic.saveDicom(scan, result, "result-dicom")
+        """
+        from ..run.jobs import dicomJob
+
+        return self._start(
+            lambda: dicomJob(
+                scanNode, resultNode, path, burnIn, onProgress=onProgress, onFinished=onFinished
+            ),
+            Request(method="linear"),  # it predicts nothing
+            wait,
+        )
+
     def regionStatistics(self, scanNode, regionNode, volumeNodes=None):
         """Mean, SD and range in a markups ROI or a segmentation, as a table node.
 

@@ -25,12 +25,13 @@ def runningElsewhere() -> str:
 class Choices:
     """What is chosen, there and going on in the panel.
 
-    hasInput, hasResult, hasSegment, hasRegion: whether one is chosen. outputIsInput: the output volume is the input.
-    planned: what the plan says, or with planRefused why nothing can be done. noTorch: why the method cannot run for
-    want of PyTorch, empty where it can. trustPlanned: what a trust check would do, or with trustRefused why there can
-    be none. torchExtension: PyTorch can be installed through its extension. running: the kind of the run under way,
-    empty without one. comparing: the compare view is on. shown: kinds ("trust", "noise", "measure") of which there is
-    something to plot. maps: names of the maps that can be laid over the scan.
+    hasInput, hasResult, hasSegment, hasRegion: whether one is chosen. fromDicom: the input was loaded from DICOM.
+    outputIsInput: the output volume is the input. planned: what the plan says, or with planRefused why nothing can be
+    done. noTorch: why the method cannot run for want of PyTorch, empty where it can. trustPlanned: what a trust check
+    would do, or with trustRefused why there can be none. torchExtension: PyTorch can be installed through its
+    extension. running: the kind of the run under way, empty without one. comparing: the compare view is on. shown:
+    kinds ("trust", "noise", "measure") of which there is something to plot. maps: names of the maps that can be laid
+    over the scan.
     """
 
     request: Request = field(default_factory=Request)
@@ -38,6 +39,7 @@ class Choices:
     hasResult: bool = False
     hasSegment: bool = False
     hasRegion: bool = False
+    fromDicom: bool = True
     outputIsInput: bool = False
     planned: str = ""
     planRefused: bool = False
@@ -95,6 +97,7 @@ def looks(choices: Choices) -> dict[str, Look]:
         **{f"{kind}TableButton": _tableLook(choices, kind) for kind in ("trust", "noise", "measure")},
         "reportButton": _runLook(choices, "report"),
         "samplePhantomButton": _runLook(choices, "phantom"),
+        "dicomButton": _runLook(choices, "dicom"),
         "strengthSlider": _look(
             _("Only for denoised output; the acquired slices are kept exact.")
             if choices.request.output_mode == "interpolated"
@@ -243,6 +246,13 @@ def _runLook(choices: Choices, kind: str) -> Look:
                 "A synthetic head CT, 30 slices at 5 mm with a hematoma of known volume, made on this computer."
             ),
         ),
+        "dicom": (
+            _("Save as DICOM..."),
+            _(
+                "Write the result as a new DICOM series of the same study into a folder; every slice says whether it "
+                "was acquired or made."
+            ),
+        ),
     }[kind]
     if choices.running == kind:
         return Look(_("End the run; nothing is changed."), True, _("Cancel"))
@@ -256,6 +266,8 @@ def _runLook(choices: Choices, kind: str) -> Look:
         problem = _noInput(choices)
     elif kind == "phantom":
         problem = ""
+    elif kind == "dicom":
+        problem = _noResult(choices) or _notFromDicom(choices)
     elif kind == "trust":
         problem = _noInput(choices) or (choices.trustPlanned if choices.trustRefused else choices.noTorch)
     else:
@@ -310,6 +322,14 @@ def _noResult(choices: Choices) -> str:
     return _noInput(choices)
 
 
+def _notFromDicom(choices: Choices) -> str:
+    return (
+        ""
+        if choices.fromDicom
+        else _("The input was not loaded from DICOM; save the result by Save Data instead.")
+    )
+
+
 def _noRegion(choices: Choices) -> str:
     if choices.hasInput and not choices.hasRegion:
         return _("Choose a region first.")
@@ -342,4 +362,5 @@ def _stages() -> dict[str, str]:
         "measure": _("Measuring"),
         "page": _("Writing the report"),
         "phantom": _("Making the head phantom"),
+        "dicom": _("Writing DICOM"),
     }

@@ -17,6 +17,7 @@ from SliceInterpolationLib.interpolators import CLASSICAL
 from ..i18n import _
 from ..nodes import isSameGrid
 from ..parameters import Arrangement, Shown, SliceInterpolationParameterNode
+from ..run.dicomFiles import isFromDicom, newFolderIn
 from ..run.estimate import TimeLeft
 from ..views import shared
 from . import state
@@ -86,6 +87,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             (self.ui.measureTableButton, lambda checked=False: self.onTableButton("measure")),
             (self.ui.exportButton, self.onExportButton),
             (self.ui.reportButton, self.onReportButton),
+            (self.ui.dicomButton, self.onDicomButton),
             (self.ui.installButton, self.onInstallButton),
             (self.ui.openModelsButton, self.onOpenModelsButton),
             (self.ui.clearModelsButton, self.onClearModelsButton),
@@ -289,6 +291,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             request=request,
             hasInput=node.inputVolume is not None,
             hasResult=node.resultVolume is not None,
+            fromDicom=isFromDicom(node.inputVolume),
             hasSegment=bool(self.ui.segmentSelector.currentSegmentID()),
             hasRegion=self.ui.regionSelector.currentNode() is not None,
             outputIsInput=node.outputVolume is not None and node.outputVolume is node.inputVolume,
@@ -405,6 +408,20 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             ),
         )
 
+    def onDicomButton(self, checked: bool = False) -> None:
+        """Ask for a folder and write the result as DICOM, or cancel."""
+        node = self._parameterNode
+        path = ""
+        if not self.logic.running:
+            chosen = qt.QFileDialog.getExistingDirectory(None, _("Save as DICOM"))
+            if not chosen:
+                return
+            path = newFolderIn(chosen)
+        self._startOrCancel(
+            "dicom",
+            lambda callbacks: self.logic.saveDicom(node.inputVolume, node.resultVolume, path, **callbacks),
+        )
+
     def onTrustButton(self, checked: bool = False) -> None:
         """Start the trust check, or cancel it."""
         node = self._parameterNode
@@ -486,7 +503,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self.ui.statusLabel,
             state.doneText(job.kind, job.remarks, job.seconds, job.inputName, stillChosen),
         )
-        if job.kind == "report":
+        if job.kind in ("report", "dicom"):
             _say(self.ui.statusLabel, _("Saved as {path}.").format(path=job.result))
         if job.kind == "noise" and stillChosen and self._parameterNode:
             self._updatePanel()

@@ -329,6 +329,39 @@ def reportJob(
     )
 
 
+def dicomJob(scanNode, resultNode, path: str | Path, burnIn: bool = False, **callbacks) -> Job:
+    """A job that writes a result as a DICOM series beside the one its scan was loaded from; the result is its path.
+
+    path: a folder that does not exist yet, or is empty. burnIn: also write what they are into the pixels of made
+    slices.
+    Raises InputError where the scan was not loaded from DICOM.
+    """
+    from .dicomFiles import dicomFiles, placeTogether
+
+    if scanNode is None:
+        raise InputError(_("Choose an input volume first."))
+    if resultNode is None:
+        raise InputError(_("Interpolate first, or choose a result volume."))
+    files = dicomFiles(scanNode)
+
+    def prepare(folder: Path) -> None:
+        try:
+            placeTogether(files, folder / "scan")
+        except OSError as error:
+            raise InputError(
+                _("The DICOM files of the scan cannot be read ({reason}).").format(reason=error.strerror)
+            ) from error
+
+    # Braces of the path are its own.
+    target = str(path).replace("{", "{{").replace("}", "}}")
+    arguments = ["dicom-write", "{input}", target, "--scan", "{folder}/scan", "--progress", "json"]
+    if burnIn:
+        arguments.append("--burn-in")
+    return Job(
+        "dicom", resultNode, Request(), arguments, lambda *_job: Path(path), prepare=prepare, **callbacks
+    )
+
+
 def resultName(name: str, request: Request) -> str:
     """Name of a new volume, such as "CTHead x2", "CTHead x2 cubic" or "CTHead denoised"."""
     parts = [name]
@@ -381,6 +414,7 @@ __all__ = [
     "FAILED",
     "REFUSED",
     "Job",
+    "dicomJob",
     "interpolationJob",
     "noiseJob",
     "reportJob",

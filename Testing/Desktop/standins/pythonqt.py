@@ -173,7 +173,7 @@ def register(qtClass: type, key: str) -> type:
     name = qtClass.__name__
     statics = {
         member: staticmethod(_static(getattr(qtClass, member)))
-        for member in ("getSaveFileName", "singleShot", "openUrl", "fromLocalFile")
+        for member in ("getSaveFileName", "getExistingDirectory", "singleShot", "openUrl", "fromLocalFile")
         if hasattr(qtClass, member)
     }
     made = _QtClass(name, (QtObject,), {"__slots__": (), "qtClass": qtClass, "apiKey": key, **statics})
