@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import warnings
 from functools import partial
 
@@ -89,7 +90,7 @@ def test_every_file_is_accounted_for(tmp_path):
     (folder / "notes.txt").write_text("not an image")
     (folder / "empty").touch()
     (folder / "gone").symlink_to(folder / "nowhere")
-    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "pipe")  # a reader would wait for ever
     write_slice(folder, "color.dcm", (0, 0, 60), UID, PhotometricInterpretation="PALETTE COLOR")
     write_slice(folder, "mosaic.dcm", (0, 0, 60), UID, ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
     write_slice(folder, "capture.dcm", (0, 0, 60), UID)
@@ -174,6 +175,40 @@ def test_two_acquisitions_in_one_series_are_told_apart(tmp_path, attribute):
     (other,) = read_series(folder, f"{UID}#2").runs
     np.testing.assert_array_equal(other.volume.array[:, 0, 0], np.arange(5) - 1024)
     assert any("2 series or acquisitions" in one for one in found.remarks)
+
+
+def test_echoes_and_times_in_one_series(tmp_path):
+    """Six images at every place, told apart by two attributes together."""
+    folder = tmp_path / "s"
+    folder.mkdir()
+    for k in range(4):
+        for number in range(6):
+            echo, time = 10 + 10 * (number % 2), 1 + number // 2
+            write_slice(
+                folder, f"{k}-{number}.dcm", (0, 0, 5 * k), UID, Modality="MR", EchoTime=echo,
+                TemporalPositionIdentifier=time, PixelData=np.full((24, 24), 10 * number + k, np.uint16).tobytes(),
+            )  # fmt: skip
+    infos, _, _ = folder_info(folder)
+    assert [one.slices for one in infos] == [4] * 6
+    found = [read_series(folder, one.name).runs[0].volume.array[:, 0, 0] + 1024 for one in infos]
+    assert sorted(one.tolist() for one in found) == [[10 * n + k for k in range(4)] for n in range(6)]
+
+
+@pytest.mark.parametrize(("change", "together"), [(1e-5, True), (0.03, False)])
+def test_slices_of_slightly_other_orientation(tmp_path, change, together):
+    """What moves the far end of a row by less than 0.1 mm is one stack."""
+    folder = stack(tmp_path / "s", 5.0 * np.arange(5))
+    turned = (ROW, np.array([0, np.cos(change), np.sin(change)]))
+    for k in range(5, 7):
+        write_slice(folder, f"turned-{k}.dcm", (0, 0, 5 * k), UID, turned)
+    assert read_volume(folder)[0].slice_count == (7 if together else 5)
+
+
+def test_without_pydicom(tmp_path, monkeypatch):
+    folder = stack(tmp_path / "s", (0, 5, 10))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(InputError, match="pip install pydicom"):
+        read_series(folder)
 
 
 def test_acquisitions_between_each_other_are_not_interleaved(tmp_path):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from dicomfiles import COLUMN, ROW, item, write_enhanced, write_slice
 from pydicom.uid import (
     UID,
@@ -14,6 +15,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -271,6 +273,27 @@ def test_compressed_images_are_decoded_exactly(tmp_path, syntax, kind):
     arrays = images(kind, -1024 if kind == np.int16 else 0, 4000, size=64)
     bits = {"BitsStored": 13, "HighBit": 12}
     folder = compressed(stack(tmp_path / "s", arrays, **bits, RescaleIntercept=0), syntax)
+    volume, remarks = read_volume(folder)
+    assert remarks == []
+    np.testing.assert_array_equal(volume.array, np.stack(arrays))
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_lossless_jpeg_of_scanners_and_archives(tmp_path, kind):
+    """The process that most archives use; pydicom does not write it, GDCM does."""
+    arrays = images(kind, -1024 if kind == np.int16 else 0, 4000, size=64)
+    folder = stack(tmp_path / "s", arrays, RescaleIntercept=0)
+    for path, array in zip(sorted(folder.iterdir()), arrays):
+        writer = sitk.ImageFileWriter()
+        writer.SetFileName(str(tmp_path / "one.dcm"))
+        writer.UseCompressionOn()
+        writer.SetCompressor("JPEG")
+        writer.Execute(sitk.GetImageFromArray(array))
+        made, ds = pydicom.dcmread(tmp_path / "one.dcm"), pydicom.dcmread(path)
+        assert made.file_meta.TransferSyntaxUID == JPEGLosslessSV1
+        ds.file_meta.TransferSyntaxUID, ds.PixelData = JPEGLosslessSV1, made.PixelData
+        ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+        ds.save_as(path)
     volume, remarks = read_volume(folder)
     assert remarks == []
     np.testing.assert_array_equal(volume.array, np.stack(arrays))

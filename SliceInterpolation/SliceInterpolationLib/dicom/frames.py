@@ -43,6 +43,7 @@ MARKS = (
     "AcquisitionTime",
     "AcquisitionDateTime",
     "FrameReferenceDateTime",
+    "ImageType",
 )
 """Attributes that tell acquisitions of the same place apart, in the order in which they are tried."""
 
@@ -196,6 +197,7 @@ def _frame(
     if slope == (0.0,):
         raise Unusable(DAMAGED, "its rescale slope is 0")
     thickness = header.number("SliceThickness")
+    image_type = header.texts("FrameType") or header.texts("ImageType")
     words = (
         "BodyPartExamined",
         "AnatomicRegionSequence",
@@ -214,7 +216,7 @@ def _frame(
         pixel_spacing=spacing,
         thickness=thickness if thickness and thickness > 0 else None,
         modality=header.text("Modality"),
-        image_type=header.texts("FrameType") or header.texts("ImageType"),
+        image_type=image_type,
         kernel=header.text("ConvolutionKernel"),
         reference=header.text("FrameOfReferenceUID"),
         slope=slope[0] if slope else None,
@@ -225,7 +227,7 @@ def _frame(
         number=(header.number("SeriesNumber") or 0, header.number("InstanceNumber") or source.frame or 0),
         mark=mark,
         of_head=any(_HEAD.search(header.text(word)) for word in words),
-        marks={keyword: header.text(keyword) for keyword in MARKS} | {"ImageType": header.text("ImageType")},
+        marks={**{keyword: header.text(keyword) for keyword in MARKS}, "ImageType": "\\".join(image_type)},
     )
 
 

@@ -15,8 +15,7 @@ from .geometry import Span, same_places, uniform_spans
 from .pixels import stored_pixels
 from .report import COPY, Unusable
 
-_ORIENTATION_TOLERANCE = 1e-3  # of the components of unit vectors
-_SPACING_TOLERANCE = 1e-3  # of the pixel spacing
+_EDGE_TOLERANCE_MM = 0.1  # of the ends of rows and columns, by which orientation and spacing are compared
 _FEWEST_APART = 3  # slices that an acquisition has at least, if it was recorded between the slices of another
 
 
@@ -105,15 +104,18 @@ def _parallel(frames: list[Frame]) -> list[list[Frame]]:
     for frame in frames:
         key = (frame.size, frame.kernel, frame.modality, frame.is_localizer, frame.reference)
         for group in groups[key]:
-            first = group[0]
-            if np.allclose(
-                frame.rows_columns, first.rows_columns, rtol=0, atol=_ORIENTATION_TOLERANCE
-            ) and np.allclose(frame.pixel_spacing, first.pixel_spacing, rtol=_SPACING_TOLERANCE, atol=0):
+            if np.allclose(_edges(frame), _edges(group[0]), rtol=0, atol=_EDGE_TOLERANCE_MM):
                 group.append(frame)
                 break
         else:
             groups[key].append([frame])
     return [group for found in groups.values() for group in found]
+
+
+def _edges(frame: Frame) -> np.ndarray:
+    """From the first pixel to the ends of the first row and of the first column, (2, 3) LPS mm."""
+    (rows, columns), (between_rows, between_columns) = frame.size, frame.pixel_spacing
+    return frame.rows_columns * np.array([[columns * between_columns], [rows * between_rows]])
 
 
 def _without_copies(frames: list[Frame], left_out: Callable[[Frame, str, str], None]) -> list[Frame]:
@@ -152,33 +154,30 @@ def _acquisitions(frames: list[Frame]) -> list[list[Frame]]:
     They are, where frames lie at the same place; or, in CT, where those of one mark lie between those of another: a
     scanner goes through the patient once for each. (In MR it may record every second slice first.)
     """
-    places = np.array([frame.position @ _normal(frame) for frame in frames])
-    repeats = same_places(np.diff(places))
-    most = _most_at_a_place(repeats)
-    for mark in (*MARKS, "ImageType"):
+    most = _most_at_a_place(frames)
+    for mark in MARKS:
         groups: dict[str, list[Frame]] = defaultdict(list)
         for frame in frames:
             groups[frame.marks.get(mark, "")].append(frame)
         if len(groups) < 2:
             continue
-        if repeats.any():
-            if len(groups) == most and not any(_repeats(group) for group in groups.values()):
-                return list(groups.values())
-        elif (
-            frames[0].modality == "CT"
-            and mark != "ImageType"
-            and min(map(len, groups.values())) >= _FEWEST_APART
-            and _changes(frames, mark) >= len(groups)
-        ):
-            return list(groups.values())
+        if most > 1:
+            apart = max(map(_most_at_a_place, groups.values())) * len(groups) <= most
+        else:
+            apart = (
+                frames[0].modality == "CT"
+                and mark != "ImageType"
+                and min(map(len, groups.values())) >= _FEWEST_APART
+                and _changes(frames, mark) >= len(groups)
+            )
+        if apart:
+            return [found for group in groups.values() for found in _acquisitions(group)]
     return [frames]
 
 
-def _repeats(frames: list[Frame]) -> bool:
-    return bool(same_places(np.diff([frame.position @ _normal(frame) for frame in frames])).any())
-
-
-def _most_at_a_place(repeats: np.ndarray) -> int:
+def _most_at_a_place(frames: list[Frame]) -> int:
+    """How many of the frames, which are sorted, lie at the same place at most."""
+    repeats = same_places(np.diff([frame.position @ _normal(frame) for frame in frames]))
     most = count = 1
     for one in repeats:
         count = count + 1 if one else 1
