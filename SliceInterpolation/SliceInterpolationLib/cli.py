@@ -83,13 +83,22 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--progress", choices=MODES, default="bar", help="how progress is shown")
         return command
 
-    def add_input(command: argparse.ArgumentParser) -> None:
-        command.add_argument("input", metavar="INPUT", help="volume file or DICOM folder")
+    def add_series(command: argparse.ArgumentParser, bridge: bool = True) -> None:
         command.add_argument(
             "--series",
             metavar="UID",
             help="of a DICOM folder, as 'dicom-info' lists them; else the thickest head CT",
         )
+        if bridge:
+            command.add_argument(
+                "--bridge",
+                action="store_true",
+                help="synthesize single slices that are missing in a DICOM series",
+            )
+
+    def add_input(command: argparse.ArgumentParser, name: str = "INPUT", bridge: bool = True) -> None:
+        command.add_argument("input", metavar=name, help="volume file or DICOM folder")
+        add_series(command, bridge)
 
     def add_burn_in(command: argparse.ArgumentParser) -> None:
         command.add_argument(
@@ -98,16 +107,8 @@ def _parser() -> argparse.ArgumentParser:
             help="DICOM: write SYNTHESIZED or DENOISED into the pixels of made slices",
         )
 
-    def add_bridge(command: argparse.ArgumentParser) -> None:
-        command.add_argument(
-            "--bridge",
-            action="store_true",
-            help="synthesize single slices that are missing in a DICOM series",
-        )
-
     command = add("interpolate", _interpolate, "put new slices between the acquired ones")
     add_input(command)
-    add_bridge(command)
     command.add_argument(
         "output", metavar="OUTPUT", help=".nrrd, .nii.gz, .nii or .mha; a new or empty folder for DICOM"
     )
@@ -133,18 +134,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("output", metavar="OUTPUT", help="a new or empty folder")
     command.add_argument("--scan", required=True, metavar="FOLDER", help="the DICOM folder of the scan")
-    command.add_argument("--series", help="as of interpolate")
+    add_series(command)
     add_burn_in(command)
 
     command = add("compare", _compare, "write a side-by-side MPR picture of a scan and its result")
-    command.add_argument("input", metavar="ORIGINAL")
+    add_input(command, "ORIGINAL")
     command.add_argument("result", metavar="RESULT")
     command.add_argument("--output", required=True, metavar="PNG")
     command.add_argument("--window", nargs=2, type=_number, metavar=("CENTER", "WIDTH"))
     Request.add_arguments(command, ("units",))
 
     command = add("noise", _noise, "write residual and noise-SD maps, a table per slice and a picture")
-    add_input(command)
+    add_input(command, bridge=False)
     command.add_argument("--output-dir", required=True, metavar="DIR")
     command.add_argument(
         "--result", metavar="FILE", help="INPUT interpolated: its noise beside that of INPUT"
@@ -155,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     Request.add_arguments(command, PREDICTION_OPTIONS)
 
     command = add("trust", _trust, "compare predictions of withheld slices with linear, cubic and flow")
-    add_input(command)
+    add_input(command, bridge=False)
     command.add_argument("--output", metavar="JSON")
     command.add_argument(
         "--slices",
@@ -167,7 +168,6 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("measure", _measure, "measure segments on the scan and on its result")
     add_input(command)
-    add_bridge(command)
     command.add_argument(
         "--segmentation",
         required=True,
@@ -199,7 +199,6 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("page", _page, "write one HTML page about a scan and its result, to keep or print")
     add_input(command)
-    add_bridge(command)
     command.add_argument("result", nargs="?", metavar="RESULT", help="INPUT interpolated or denoised")
     command.add_argument("--output", required=True, metavar="HTML")
     command.add_argument("--title", default="", help="all that the page says of the patient")
@@ -215,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     command = add(
         "dicom-info", _dicom_info, "list the series of a DICOM folder, and what becomes of each file"
     )
-    add_input(command)
+    add_input(command, bridge=False)
 
     _add_batch(
         add("batch", _batch, "interpolate all scans of a folder tree or a list, with a table and pages")
@@ -382,7 +381,7 @@ def _dicom_write(options: argparse.Namespace, reporter: Reporter) -> None:
     with _outputs(options.result, options.scan) as outputs:
         outputs.check_new_folder(options.output)
         result, remarks = read_volume(options.result)
-        runs, more = read_runs(options.scan, options.series)
+        runs, more = read_runs(options.scan, options.series, _bridge(options, Request()))
         for remark in [*remarks, *more]:
             reporter.message(remark)
         result, run = result_of(result, runs)
@@ -450,8 +449,9 @@ def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
     with _outputs(options.input, options.result) as outputs:
         outputs.check(options.output)
         shown = []
-        for title, path in (("original", options.input), ("result", options.result)):
-            volume, remarks = read_volume(path)
+        of_original = (options.series, _bridge(options, Request()))
+        for title, path, how in (("original", options.input, of_original), ("result", options.result, ())):
+            volume, remarks = read_volume(path, *how)
             check_volume(volume)
             volume = with_units(volume, request, remarks)
             for remark in remarks:

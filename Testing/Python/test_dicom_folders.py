@@ -291,6 +291,11 @@ def test_the_command_bridges_and_says_so(tmp_path, capsys):
     assert main([*arguments, "--bridge"]) == 0
     assert "was missing in the series" in capsys.readouterr().err
     assert read_volume(out)[0].provenance == "?S?S?SSS?S?"
+    picture = ["compare", str(folder), str(out), "--output", str(tmp_path / "c.png")]
+    assert main(picture) == 2  # the scan without the slice has another grid
+    assert main([*picture, "--bridge"]) == 0
+    assert main(["page", str(folder), str(out), "--output", str(tmp_path / "p.html"), "--bridge"]) == 0
+    assert main(["trust", str(folder), "--bridge"]) == 2  # what is not acquired proves nothing
 
 
 def test_81_slices_whose_last_lies_8_mm_away(tmp_path):
