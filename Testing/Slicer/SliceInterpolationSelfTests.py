@@ -6,6 +6,7 @@ PyTorch is not installed. Start them with run_self_tests.py.
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 import time
@@ -339,6 +340,82 @@ class SliceInterpolationSelfTests(ScriptedLoadableModuleTest):
         slicer.app.processEvents()
         self.assertEqual(self.ui.methodComboBox.currentText, "cubic")
         self.assertIs(self.ui.inputSelector.currentNode(), scan)  # the first volume, where none is chosen
+
+    def test_volumes_leave_the_memory(self) -> None:
+        """Scan and result are gone when they are removed, and when the scene is closed."""
+        for close in (False, True):
+            scan, hematoma = self.load()
+            self.choose("linear", showComparison=close)
+            result = self.run_(self.ui.applyButton).result
+            gone = self.watch(scan, result)
+            if close:
+                slicer.mrmlScene.Clear(0)
+            else:
+                for node in (scan, result, hematoma):
+                    slicer.mrmlScene.RemoveNode(node)
+            scan = hematoma = result = node = None
+            slicer.app.processEvents()
+            gc.collect()
+            self.assertEqual(len(gone), 2, gone)
+
+    def watch(self, *nodes) -> list:
+        """A list that gets an entry for each node whose memory is given back."""
+        gone = []
+        for node in nodes:
+            node.AddObserver("DeleteEvent", lambda caller, event: gone.append(caller.GetClassName()))
+        return gone
+
+    def test_marks_are_of_what_is_shown(self) -> None:
+        """A volume that is loaded over a comparison is not called the original, nor its slices by its numbers."""
+        from SliceInterpolationMRML.sampleData import loadPhantom
+
+        self.load()
+        self.choose("linear", showComparison=True)
+        self.run_(self.ui.applyButton)
+        loadPhantom(name="Foreign", **{**SMALL, "slices": 9})
+        slicer.app.processEvents()
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            shown = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+            text = self.panel.logic.marks.text(composite.GetLayoutName())
+            if shown is not None and shown.GetName() == "Foreign":
+                self.assertNotIn("HeadPhantom", text)
+                self.assertNotIn("synthesized", text)
+
+    def test_marks_after_reopening(self) -> None:
+        """A result that comes from a file is marked as the one that was just made."""
+        self.load()
+        self.choose("linear")
+        self.run_(self.ui.applyButton)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "scene.mrb")
+            self.assertTrue(slicer.util.saveScene(path))
+            slicer.mrmlScene.Clear(0)
+            slicer.util.loadScene(path)
+        result = self.panel._parameterNode.resultVolume
+        slicer.util.setSliceViewerLayers(background=result, fit=True)
+        slicer.app.processEvents()
+        widget = slicer.app.layoutManager().sliceWidget("Red")
+        if widget is None:
+            self.skipTest("there are no views to draw in")
+        widget.sliceLogic().SetSliceOffset(result.GetOrigin()[2] + 5 * result.GetSpacing()[2])
+        slicer.app.processEvents()
+        self.assertIn("synthesized", self.panel.logic.marks.text("Red"))
+
+    def test_plot_and_back(self) -> None:
+        """A plot beside the comparison; "Restore layout" goes back to the layout before both."""
+        self.load()
+        layoutManager = slicer.app.layoutManager()
+        layout = layoutManager.layout
+        self.choose("linear", showComparison=True)
+        self.run_(self.ui.applyButton)
+        self.run_(self.ui.noiseButton)
+        self.ui.noisePlotButton.click()
+        slicer.app.processEvents()
+        self.screenshot("plot")
+        self.assertTrue(self.ui.restoreLayoutButton.enabled, self.ui.restoreLayoutButton.toolTip)
+        self.ui.restoreLayoutButton.click()
+        slicer.app.processEvents()
+        self.assertEqual(layoutManager.layout, layout)
 
     def test_sample_data(self) -> None:
         """The head phantom is offered in Sample Data, and the button loads it at full size."""
