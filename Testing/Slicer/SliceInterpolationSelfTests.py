@@ -362,7 +362,7 @@ class SliceInterpolationSelfTests(ScriptedLoadableModuleTest):
         """A list that gets an entry for each node whose memory is given back."""
         gone = []
         for node in nodes:
-            node.AddObserver("DeleteEvent", lambda caller, event: gone.append(caller.GetClassName()))
+            node.AddObserver("DeleteEvent", lambda caller, event: gone.append(event))
         return gone
 
     def test_marks_are_of_what_is_shown(self) -> None:

@@ -155,7 +155,9 @@ class Desktop(Core):
         if modules.SLICER_SOURCE:
             found["segmentstatistics"] = types.SimpleNamespace()
         slicer.modules = types.SimpleNamespace(**found)
-        self._hierarchyTag = self.scene.AddObserver(self.scene.NodeAddedEvent, self._addToHierarchy)
+        self.scene.AddObserver(self.scene.NodeAddedEvent, self._onNodeAdded)
+        for event in (self.scene.EndImportEvent, self.scene.EndCloseEvent):
+            self.scene.AddObserver(event, self._resolveHierarchy, -1.0)
         app._layoutManager = LayoutManager(self, draw=views)
 
     def picture(self):
@@ -168,8 +170,21 @@ class Desktop(Core):
         return slicer.app._runScript(path, *arguments)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _addToHierarchy(self, caller, event, node) -> None:
-        """The desktop's subject hierarchy plugins make an item for every data node."""
+    def _onNodeAdded(self, caller, event, node) -> None:
+        if not caller.IsImporting():
+            self._addToHierarchy(node)
+
+    def _resolveHierarchy(self, caller, event) -> None:
+        """A scene without a hierarchy gets one; what is loaded into such a scene has no parent in the end.
+
+        The display of segmentations would look for it forever.
+        """
+        slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(caller)
+        for node in slicer.util.getNodesByClass("vtkMRMLNode"):
+            self._addToHierarchy(node)
+
+    def _addToHierarchy(self, node) -> None:
+        """The desktop's subject hierarchy plugins make an item for every data node; of a file, once all is loaded."""
         data = ("ScalarVolume", "Segmentation", "Table", "PlotChart", "MarkupsROI", "Transform")
         if any(node.IsA(f"vtkMRML{kind}Node") for kind in data) and not node.GetHideFromEditors():
             hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
