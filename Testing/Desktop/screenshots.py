@@ -59,12 +59,9 @@ class Photographer:
         """Give the panel a width; how high its lines are is known only then."""
         parent = self.panel.parent
         for _ in range(3):
+            parent.resize(width, parent._q.layout().totalSizeHint().height())
             for _ in range(5):
                 slicer.app.processEvents()
-            self.panel._updatePanel()
-            parent.resize(width, parent._q.layout().totalSizeHint().height())
-        for _ in range(5):
-            slicer.app.processEvents()
 
     def views(self, name: str) -> None:
         """Photograph the slice views."""

@@ -1034,18 +1034,26 @@ def test_models_that_cannot_be_used_are_listed_with_the_reason(panel):
     assert "card.json" in panel.ui.modelsLabel.text
 
 
-@pytest.mark.parametrize("width", [330, 400, 600])
-def test_no_line_of_a_label_is_cut(panel, width):
-    from SliceInterpolationMRML.panel.widget import _say
+def test_no_line_of_a_label_is_cut_at_any_width(panel):
+    from SliceInterpolationMRML.panel.labels import say
 
     loadTiny(panel)
-    panel.parent.resize(width, 2000)
+    say(panel.ui.statusLabel, "words that need several lines in a narrow panel " * 6)
+    say(panel.ui.verdictLabel, "words that need several lines in a narrow panel " * 4)
+    panel.ui.measureCollapsibleButton.collapsed = True
+    say(panel.ui.measureLabel, "said while its section is folded " * 8)
+    for width in (330, 600, 400, 330):  # the user moves the border of the panel; nothing else happens
+        panel.parent.resize(width, 2000)
+        slicer.app.processEvents()
+        assert cutLabels(panel) == []
+        for label in (panel.ui.statusLabel, panel.ui.verdictLabel, panel.ui.methodLabel):
+            assert label.minimumHeight == label.heightForWidth(label.width)
+    panel.ui.measureCollapsibleButton.collapsed = False
     slicer.app.processEvents()
-    panel._updatePanel()
-    _say(panel.ui.statusLabel, "words that need several lines in a narrow panel " * 6)
-    _say(panel.ui.verdictLabel, "words that need several lines in a narrow panel " * 4)
-    slicer.app.processEvents()
+    assert panel.ui.measureLabel.visible
     assert cutLabels(panel) == []
+    say(panel.ui.verdictLabel, "")
+    assert panel.ui.verdictLabel.minimumHeight == 0
 
 
 def test_the_panel_fits_into_330_pixels(panel):

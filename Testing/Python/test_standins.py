@@ -233,7 +233,8 @@ def test_labels_that_wrap_in_a_section_get_too_little_height(panel):
     label = panel.ui.statusLabel
     for name, widget in vars(panel.ui).items():
         if name.endswith("Label"):
-            widget.setMinimumHeight(0)  # the panel mends it
+            widget.removeEventFilter(panel._lineKeeper)  # the panel mends it
+            widget.setMinimumHeight(0)
     label.text = "words that need several lines in a narrow panel " * 6
     label.visible = True
     for width in (330, 400, 600):
@@ -244,6 +245,23 @@ def test_labels_that_wrap_in_a_section_get_too_little_height(panel):
     label.setMinimumHeight(label.heightForWidth(label.width))
     slicer.app.processEvents()
     assert "statusLabel" not in cutLabels(panel)
+
+
+def test_a_python_class_filters_events(panel):
+    import qt
+
+    seen = []
+
+    class Filter(qt.QObject):
+        def eventFilter(self, watched, event):
+            seen.append((watched, event.type()))
+            return False
+
+    keeper = Filter()
+    panel.ui.applyButton.installEventFilter(keeper)
+    panel.parent.resize(500, 900)
+    slicer.app.processEvents()
+    assert (panel.ui.applyButton, qt.QEvent.Resize) in seen
 
 
 def test_what_becomes_visible_in_a_folded_section_stays_hidden_until_it_unfolds(panel):

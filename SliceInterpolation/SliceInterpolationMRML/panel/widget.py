@@ -21,6 +21,7 @@ from ..run.dicomFiles import isFromDicom, newFolderIn
 from ..run.estimate import TimeLeft
 from ..views import shared
 from . import state
+from .labels import LineKeeper, say
 from .logic import SliceInterpolationLogic
 
 _PACKAGES = ("SliceInterpolationLib", "SliceInterpolationMRML")
@@ -96,8 +97,10 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             button.connect("clicked(bool)", slot)
         self.ui.renewedCheckBox.connect("toggled(bool)", self.onRenewedToggled)
         self.ui.slabSpinBox.connect("valueChanged(double)", self.onSlabChanged)
-        for label in (self.ui.statusLabel, self.ui.verdictLabel, self.ui.noiseLabel, self.ui.measureLabel):
-            _say(label, "")
+        self._lineKeeper = LineKeeper()
+        for label in self._labels():
+            self._lineKeeper.watch(label)
+            say(label, "")
         self.logic.compareView.follow(self.onComparisonChanged)
         self._fillMethods()
         self._fillDevices()
@@ -203,7 +206,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         from .methods import methodChoices
 
         self._methods = methodChoices()
-        _say(self.ui.modelsLabel, state.unusableText(self.logic.unusableModels()))
+        say(self.ui.modelsLabel, state.unusableText(self.logic.unusableModels()))
         _refill(self.ui.methodComboBox, [(label, name) for name, label, _line in self._methods])
 
     def _fillDevices(self) -> None:
@@ -255,7 +258,11 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._figuredScans = dict.fromkeys(self.logic.figures(scanNode), self._takenUpFor)
         for kind, label in self._findingLabels().items():
             method, lines = self.logic.findings(scanNode, kind)
-            _say(label, state.aboutScan(scanNode.GetName(), method, lines) if lines else "")
+            say(label, state.aboutScan(scanNode.GetName(), method, lines) if lines else "")
+
+    def _labels(self) -> list[Any]:
+        """All labels whose texts may take several lines."""
+        return [widget for name, widget in vars(self.ui).items() if name.endswith("Label")]
 
     def _findingLabels(self) -> dict[str, Any]:
         return {"trust": self.ui.verdictLabel, "noise": self.ui.noiseLabel, "measure": self.ui.measureLabel}
@@ -321,13 +328,13 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         ui, request = self.ui, choices.request
         _select(ui.methodComboBox, request.method)
         _select(ui.deviceComboBox, request.device)
-        _say(
+        say(
             ui.methodLabel, next((line for name, _label, line in self._methods if name == request.method), "")
         )
-        _say(ui.deviceLabel, state.deviceText(choices, needsTorch(request.method), self._devices))
-        _say(ui.torchLabel, torchStateText())
-        _say(ui.planLabel, state.planText(choices))
-        _say(ui.trustPlanLabel, state.trustText(choices))
+        say(ui.deviceLabel, state.deviceText(choices, needsTorch(request.method), self._devices))
+        say(ui.torchLabel, torchStateText())
+        say(ui.planLabel, state.planText(choices))
+        say(ui.trustPlanLabel, state.trustText(choices))
         _refill(ui.mapComboBox, state.mapEntries(choices.maps))
         for name, look in state.looks(choices).items():
             widget = getattr(ui, name)
@@ -451,14 +458,14 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             with slicer.util.tryWithErrorDisplay(_("The model cannot be trusted.")):
                 self.logic.grantConsent(method)
         self._timeLeft = TimeLeft(self._expected.get(kind, 0.0))
-        _say(self.ui.statusLabel, state.startingText(self._timeLeft.seconds))
+        say(self.ui.statusLabel, state.startingText(self._timeLeft.seconds))
         self.ui.progressBar.setRange(0, 0)  # busy until the first slice
         try:
             with slicer.util.tryWithErrorDisplay(_("The run could not be started.")):
                 try:
                     start({"wait": False, "onProgress": self.onProgress, "onFinished": self.onFinished})
                 except Exception as error:
-                    _say(self.ui.statusLabel, str(error))
+                    say(self.ui.statusLabel, str(error))
                     raise
         finally:
             self._updatePanel()
@@ -469,14 +476,14 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if text:
             self.ui.progressBar.setRange(0, max(entry["total"], 1))
             self.ui.progressBar.value = entry["done"]
-            _say(self.ui.statusLabel, text)
+            say(self.ui.statusLabel, text)
 
     def onFinished(self, job) -> None:
         """A run is over: show the result, or say why there is none."""
         if job.state == "done":
             self._onDone(job)
         else:
-            _say(self.ui.statusLabel, job.message)
+            say(self.ui.statusLabel, job.message)
             if job.state != "cancelled":
                 slicer.util.errorDisplay(job.message, windowTitle=_("Slice Interpolation"))
         self._updatePanel()
@@ -489,22 +496,22 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         stillChosen = job.kind == "phantom" or node.inputVolume is job.inputNode
         method = job.request.method
         if job.kind == "trust":
-            _say(self.ui.verdictLabel, state.aboutScan(job.inputName, method, job.result["said"]))
+            say(self.ui.verdictLabel, state.aboutScan(job.inputName, method, job.result["said"]))
         elif job.kind == "noise":
-            _say(self.ui.noiseLabel, state.aboutScan(job.inputName, method, job.result["said"]))
+            say(self.ui.noiseLabel, state.aboutScan(job.inputName, method, job.result["said"]))
         elif job.kind == "measure":
-            _say(self.ui.measureLabel, state.aboutScan(job.inputName, "", [job.result["summary"]]))
+            say(self.ui.measureLabel, state.aboutScan(job.inputName, "", [job.result["summary"]]))
             self.ui.renewedCheckBox.checked = False
         elif job.kind == "interpolate" and stillChosen:
             _takeUp(node, job)
         if job.kind in self._findingLabels():
             self._figuredScans[job.kind] = job.inputNode.GetID()
-        _say(
+        say(
             self.ui.statusLabel,
             state.doneText(job.kind, job.remarks, job.seconds, job.inputName, stillChosen),
         )
         if job.kind in ("report", "dicom"):
-            _say(self.ui.statusLabel, _("Saved as {path}.").format(path=job.result))
+            say(self.ui.statusLabel, _("Saved as {path}.").format(path=job.result))
         if job.kind == "noise" and stillChosen and self._parameterNode:
             self._updatePanel()
             self.ui.mapComboBox.currentIndex = self.ui.mapComboBox.findData("residual")
@@ -546,7 +553,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Statistics of the scan and of the noise maps in a region."""
         with slicer.util.tryWithErrorDisplay(_("The region cannot be measured."), waitCursor=True):
             self.logic.regionStatistics(self._parameterNode.inputVolume, self.ui.regionSelector.currentNode())
-            _say(self.ui.noiseLabel, _("The statistics are in a new table."))
+            say(self.ui.noiseLabel, _("The statistics are in a new table."))
 
     def onMeasureButton(self, checked: bool = False) -> None:
         """Measure the segment, or cancel."""
@@ -597,7 +604,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Delete the user's own models, after asking."""
         names = self.logic.userModels()
         if not names:
-            _say(self.ui.statusLabel, _("There are no models of your own."))
+            say(self.ui.statusLabel, _("There are no models of your own."))
             return
         if slicer.util.confirmOkCancelDisplay(
             _("Delete these models? {names}").format(names=", ".join(names))
@@ -657,11 +664,3 @@ def _select(comboBox, data: str) -> None:
         index = comboBox.count - 1
     if comboBox.currentIndex != index:
         comboBox.currentIndex = index
-
-
-def _say(label, text: str) -> None:
-    """Show a text; an empty label takes no room."""
-    label.text = text
-    label.visible = bool(text)
-    # Forms in collapsible buttons give less than the wrapped lines need; the last one would be cut.
-    label.minimumHeight = label.heightForWidth(label.width) if text else 0

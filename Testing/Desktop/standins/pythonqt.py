@@ -10,6 +10,7 @@ import inspect
 import sys
 import traceback
 import types
+import weakref
 from typing import Any, ClassVar
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
@@ -36,7 +37,8 @@ class QtObject(metaclass=_QtClass):
     apiKey = ""
 
     def __init__(self, *arguments: Any):
-        object.__setattr__(self, "_q", self.qtClass(*map(unwrap, arguments)))
+        filters = any("eventFilter" in vars(kind) for kind in type(self).__mro__)
+        object.__setattr__(self, "_q", _Filter(self) if filters else self.qtClass(*map(unwrap, arguments)))
 
     def __getattr__(self, name: str) -> Any:
         q = object.__getattribute__(self, "_q")
@@ -91,6 +93,24 @@ class QtObject(metaclass=_QtClass):
         name = signal.partition("(")[0]
         Signal(self, getattr(self._q, name), name).disconnect(slot)
         return True
+
+
+class _Filter(QtCore.QObject):
+    """The Qt object of a Python class that filters events."""
+
+    def __init__(self, face: Any):
+        super().__init__()
+        self._face = weakref.ref(face)
+
+    def eventFilter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        """Ask the Python class."""
+        face = self._face()
+        try:
+            return bool(face.eventFilter(wrap(watched), event)) if face is not None else False
+        except Exception as error:
+            slotErrors.append(error)
+            traceback.print_exc(file=sys.stderr)
+            return False
 
 
 class Signal:
@@ -215,7 +235,7 @@ def makeQtModule() -> types.ModuleType:
         setattr(qt, name, getattr(QtCore, name))
     for name in ("QIcon", "QColor", "QPixmap", "QDesktopServices"):
         setattr(qt, name, getattr(QtGui, name))
-    qt.Qt = QtCore.Qt
+    qt.Qt, qt.QEvent = QtCore.Qt, QtCore.QEvent
     qt.QUiLoader = UiLoader
     return qt
 
