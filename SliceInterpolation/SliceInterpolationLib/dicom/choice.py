@@ -72,9 +72,10 @@ def _is_axial(stack: Stack) -> bool:
 def _criteria(stack: Stack) -> list[tuple[float, str]]:
     """What counts, the first before all others: more is better; and what is said of a stack that has less."""
     first, longest = stack.frames[0], stack.longest
+    uneven = "a single image" if len(stack.frames) == 1 else "its slices do not follow each other evenly"
     return [
         (not first.is_localizer, "a localizer"),
-        (longest is not None, "its slices do not follow each other evenly"),
+        (longest is not None, uneven),
         ({"CT": 2, "MR": 1}.get(first.modality, 0), f"it is {first.modality or 'of unknown modality'}"),
         (first.is_original, "derived from other images"),
         (_is_axial(stack), "not axial"),

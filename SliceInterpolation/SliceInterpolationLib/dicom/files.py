@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _UNDEFINED = 0xFFFFFFFF
 _PREAMBLE = 128
+_BLOCK = 1 << 20
 _PIXEL_DATA = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}
 _REAL_PIXEL_DATA = (b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00", b"\x7f\xe0\x00\x08", b"\x7f\xe0\x00\x09")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -45,6 +46,20 @@ class ImageFile:
     def is_encapsulated(self) -> bool:
         """Whether the frames are compressed."""
         return self.length == _UNDEFINED
+
+    def is_blank_from(self, start: int) -> bool:
+        """Whether native pixel data hold nothing but zeros from a byte on, as some programs fill them up."""
+        if self.offset is None or self.length - start <= 1:
+            return self.length - start <= 1
+        with open(self.path, "rb") as file:
+            file.seek(self.offset + start)
+            rest = self.length - start
+            while rest > 0:
+                block = file.read(min(rest, _BLOCK))
+                if not block or any(block):
+                    return False
+                rest -= len(block)
+        return True
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, str]]:

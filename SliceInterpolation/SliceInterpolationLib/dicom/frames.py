@@ -168,9 +168,7 @@ def _pixel_format(image: ImageFile, header: Header, size: tuple[int, int], count
     if allocated not in (8, 16, 32) or not 1 <= stored <= high + 1 <= allocated:
         raise Unusable(UNSUITABLE, f"its pixels of {stored} in {allocated} bits are not read here")
     expected = size[0] * size[1] * count * allocated // 8
-    if not image.is_encapsulated and not expected <= image.length <= expected + max(
-        1, size[1] * allocated // 8 - 1
-    ):
+    if not image.is_encapsulated and (image.length < expected or not image.is_blank_from(expected)):
         raise Unusable(
             DAMAGED, f"it has {image.length} bytes of pixel data where its matrix needs {expected}"
         )
