@@ -27,7 +27,6 @@ from .request import Request
 
 if TYPE_CHECKING:
     from .dicom import Run
-    from .dicom.assembling import Bridge
     from .files import Outputs
     from .interpolation import Result
     from .volume import Volume
@@ -322,7 +321,7 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
         raise InputError("--burn-in is for DICOM; give --output-format dicom and a folder as OUTPUT.")
     with _outputs(options.input) as outputs:
         outputs.check_volume(options.output, options.uncertainty)
-        volumes, remarks = read_volumes(options.input, options.series, _bridge(options, request))
+        volumes, remarks = read_volumes(options.input, **_how(options, reporter, request))
         runs = _run_names(len(volumes))
         targets = [
             [_numbered(path, run) for path in (options.output, options.uncertainty) if path] for run in runs
@@ -337,11 +336,12 @@ def _interpolate(options: argparse.Namespace, reporter: Reporter) -> None:
     reporter.result(outputs.paths, provenance=[result.volume.provenance for result in results])
 
 
-def _bridge(options: argparse.Namespace, request: Request) -> Bridge | None:
-    """What fills missing slices of a DICOM series: the method that is asked for, if that is asked for."""
+def _how(options: argparse.Namespace, reporter: Reporter, request: Request | None = None) -> dict[str, Any]:
+    """How a scan is read: which series; what fills missing slices, the method that is asked for; the progress."""
     from .interpolation import between
 
-    return partial(between, request=request) if options.bridge else None
+    bridge = partial(between, request=request or Request()) if getattr(options, "bridge", False) else None
+    return {"series": options.series, "bridge": bridge, "progress": reporter}
 
 
 def _interpolate_dicom(options: argparse.Namespace, request: Request, reporter: Reporter) -> None:
@@ -352,7 +352,7 @@ def _interpolate_dicom(options: argparse.Namespace, request: Request, reporter: 
         outputs.check_new_folder(options.output)
         is_map = bool(options.uncertainty) and options.uncertainty.lower().endswith(".dcm")
         (outputs.check if is_map else outputs.check_volume)(options.uncertainty)
-        runs, remarks = read_runs(options.input, options.series, _bridge(options, request))
+        runs, remarks = read_runs(options.input, **_how(options, reporter, request))
         for run in runs:
             check_series(run.volume if request.axis == "auto" else run.volume.along(request.axis), run)
         names = _run_names(len(runs))
@@ -381,7 +381,7 @@ def _dicom_write(options: argparse.Namespace, reporter: Reporter) -> None:
     with _outputs(options.result, options.scan) as outputs:
         outputs.check_new_folder(options.output)
         result, remarks = read_volume(options.result)
-        runs, more = read_runs(options.scan, options.series, _bridge(options, Request()))
+        runs, more = read_runs(options.scan, **_how(options, reporter))
         for remark in [*remarks, *more]:
             reporter.message(remark)
         result, run = result_of(result, runs)
@@ -449,9 +449,11 @@ def _compare(options: argparse.Namespace, reporter: Reporter) -> None:
     with _outputs(options.input, options.result) as outputs:
         outputs.check(options.output)
         shown = []
-        of_original = (options.series, _bridge(options, Request()))
-        for title, path, how in (("original", options.input, of_original), ("result", options.result, ())):
-            volume, remarks = read_volume(path, *how)
+        for title, path, how in (
+            ("original", options.input, _how(options, reporter)),
+            ("result", options.result, {}),
+        ):
+            volume, remarks = read_volume(path, **how)
             check_volume(volume)
             volume = with_units(volume, request, remarks)
             for remark in remarks:
@@ -473,10 +475,10 @@ def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
         folder = outputs.check_folder(options.output_dir, NOISE_FILES)
         run = None
         if options.dicom_dir:
-            run, remarks = _run_to_write_beside(options, outputs)
+            run, remarks = _run_to_write_beside(options, outputs, reporter)
             volume = run.volume
         else:
-            volume, remarks = read_volume(options.input, options.series)
+            volume, remarks = read_volume(options.input, **_how(options, reporter))
         result, more = read_volume(options.result) if options.result else (None, [])
         if result is not None:
             result.refinement_of(volume)
@@ -495,15 +497,16 @@ def _noise(options: argparse.Namespace, reporter: Reporter) -> None:
     reporter.result(outputs.paths, answer=text, blobs=report.blobs)
 
 
-def _run_to_write_beside(options: argparse.Namespace, outputs: Outputs) -> tuple[Run, list[str]]:
+def _run_to_write_beside(
+    options: argparse.Namespace, outputs: Outputs, reporter: Reporter
+) -> tuple[Run, list[str]]:
     """The DICOM series that a command reads, where it shall write further objects into the study."""
     from .dicom import need_highdicom
     from .files import read_run
 
     outputs.check_new_folder(options.dicom_dir)
     need_highdicom()
-    bridge = _bridge(options, Request()) if "bridge" in options else None
-    return read_run(options.input, options.series, bridge)
+    return read_run(options.input, **_how(options, reporter))
 
 
 def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -513,7 +516,7 @@ def _trust(options: argparse.Namespace, reporter: Reporter) -> None:
     request = Request.from_options(options)
     with _outputs(options.input) as outputs:
         outputs.check(options.output)
-        volume, remarks = read_volume(options.input, options.series)
+        volume, remarks = read_volume(options.input, **_how(options, reporter))
         slices = DEFAULT_SLICES if options.slices is None else options.slices
         report = trust(volume, request, slices=slices, progress=reporter)
         for remark in [*remarks, *report.remarks]:
@@ -553,10 +556,10 @@ def _measure(options: argparse.Namespace, reporter: Reporter) -> None:
         folder = outputs.check_folder(options.masks_dir) if options.masks_dir else None
         scan_run = result_run = None
         if options.dicom_dir:
-            scan_run, remarks = _run_to_write_beside(options, outputs)
+            scan_run, remarks = _run_to_write_beside(options, outputs, reporter)
             volume = scan_run.volume
         else:
-            volume, remarks = read_volume(options.input, options.series, _bridge(options, Request()))
+            volume, remarks = read_volume(options.input, **_how(options, reporter))
         check_volume(volume)
         volume = with_units(volume, request, remarks)
         if volume.units != "HU":
@@ -632,7 +635,7 @@ def _page(options: argparse.Namespace, reporter: Reporter) -> None:
             residual = read_volume(residual_file)[0] if residual_file.is_file() else None
             noise, along = NoiseReport.from_dict(values, residual), rows_along(values)
         rows = read_csv(options.measurements, ("segment", "grid")) if options.measurements else ()
-        volume, remarks = read_volume(options.input, options.series, _bridge(options, Request()))
+        volume, remarks = read_volume(options.input, **_how(options, reporter))
         result, more = read_volume(options.result) if options.result else (None, [])
         if noise and noise.residual and not noise.residual.same_grid(volume):
             raise InputError(f"'{residual_file}' was not made of this scan; make the noise maps of it.")
@@ -654,7 +657,7 @@ def _dicom_info(options: argparse.Namespace, reporter: Reporter) -> None:
         raise InputError(
             f"There is no folder '{folder}'; dicom-info takes the folder of a DICOM study or series."
         )
-    series, remarks, report = folder_info(folder, options.series)
+    series, remarks, report = folder_info(folder, options.series, reporter)
     lines = [f"{'*' if one.chosen else ' '} {one.name}: {one.text} ({one.reason})" for one in series]
     reporter.result(
         answer="\n".join([*lines, *remarks, *report.table()]),

@@ -80,9 +80,9 @@ def test_mixed_series(tmp_path):
     assert len(volumes) == 1
     assert "Of 6 files 3 are used; 3 of another series." in remarks
     assert any("2 series" in one and "--series" in one for one in remarks)
-    assert read_volume(folder, "1.2.3.5")[0].slice_count == 3
+    assert read_volume(folder, series="1.2.3.5")[0].slice_count == 3
     with pytest.raises(InputError, match="no series 9"):
-        read_volumes(folder, "9")
+        read_volumes(folder, series="9")
 
 
 def test_slices_that_do_not_belong_together(tmp_path):

@@ -14,6 +14,8 @@ import pydicom
 import pytest
 from dicomfiles import COLUMN, ROW, write_slice
 from pydicom.datadict import tag_for_keyword
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless
 
 from SliceInterpolationLib import InputError, Request, interpolate, read_volume, write_volume
 from SliceInterpolationLib.cli import main
@@ -155,9 +157,9 @@ def test_the_thickest_axial_head_ct_is_chosen(tmp_path):
         "1.7": "it is MR",
     }
     assert report.counts == {USED: 6, OTHER_SERIES: 50}
-    assert read_volume(tmp_path, "1.1")[0].slice_count == 20
+    assert read_volume(tmp_path, series="1.1")[0].slice_count == 20
     with pytest.raises(InputError, match=r"no series 9; it has 1\.1, 1\.2"):
-        read_volume(tmp_path, "9")
+        read_volume(tmp_path, series="9")
 
 
 @pytest.mark.parametrize(
@@ -316,6 +318,26 @@ def test_a_broken_slice_is_named_and_splits_the_series(tmp_path):
     assert [run.volume.slice_count for run in found.runs] == [4, 4]
     assert fates(found)[path.name] == DAMAGED
     assert any(f"'{path.name}' is left out: it is cut off" in one for one in found.remarks)
+
+
+def test_every_slice_is_broken(tmp_path):
+    """What shows only when the pixels are read: compressed data without an end."""
+    folder = stack(tmp_path / "s", 5.0 * np.arange(4))
+    for path in folder.iterdir():
+        ds = pydicom.dcmread(path)
+        ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        ds.PixelData = encapsulate([b"nothing that is an image"])
+        ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+        ds.save_as(path)
+    with pytest.raises(InputError, match=r"no slice that can be used.*cannot be decoded"):
+        read_series(folder)
+
+
+def test_progress_is_told(tmp_path):
+    folder = stack(tmp_path / "s", 5.0 * np.arange(4))
+    told = []
+    read_volume(folder, progress=lambda *one: told.append(one))
+    assert told == [*(("headers", k, 4) for k in range(4)), *(("read", k, 4) for k in range(1, 5))]
 
 
 def test_pixel_data_of_another_length_than_the_matrix(tmp_path):

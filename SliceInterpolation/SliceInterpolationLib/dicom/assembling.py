@@ -93,9 +93,9 @@ def units_of(frames: Sequence[Frame], remarks: list[str]) -> str:
 
 
 def read_run(
-    frames: Sequence[Frame], span: Span, units: str, bridge: Bridge | None
+    frames: Sequence[Frame], span: Span, units: str, bridge: Bridge | None, told: Callable[[], None]
 ) -> tuple[Run, list[tuple[Frame, Unusable]]]:
-    """The volume of a grid. frames: those of the stack, with scale.
+    """The volume of a grid. frames: those of the stack, with scale. told: called for each slice.
 
     Returns the run and the frames whose pixels could not be read; where there are any the run is not complete.
     """
@@ -113,6 +113,7 @@ def read_run(
     failed = []
     marks: list[Mark | None] = []
     for place, frame in zip(span.places, members):
+        told()
         try:
             stored = stored_pixels(frame)
         except Unusable as error:

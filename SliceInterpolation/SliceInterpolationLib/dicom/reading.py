@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
+from ..progress import Progress
 from .assembling import BRIDGED, Bridge, read_run, units_of, with_scale
 from .choice import choose, describe, praise
 from .files import open_image, walk
@@ -36,16 +39,21 @@ _WORTH_SAYING_MM = 0.02  # an error of a slice position
 
 
 @quiet()
-def read_series(folder: str | Path, series: str | None = None, bridge: Bridge | None = None) -> Found:
+def read_series(
+    folder: str | Path,
+    series: str | None = None,
+    bridge: Bridge | None = None,
+    progress: Progress | None = None,
+) -> Found:
     """Read one series of a folder and what is below it: one run for each stretch of uniformly spaced slices.
 
     A tilted gantry shows as a step between slices that is not perpendicular to them: it stays in the third column of
     the direction. series: SeriesInstanceUID, or the name that `scan_folder` gives one of several acquisitions in a
     series; by default the thickest axial head CT (see `choice`). bridge: fills single missing slices; without it the
-    runs end there.
+    runs end there. progress: told of the headers of all files, and of the pixels of all slices, that are read.
     Raises InputError where nothing can be interpolated, with the reason.
     """
-    survey = scan_folder(Path(folder))
+    survey = scan_folder(Path(folder), progress)
     if not survey.stacks:
         raise InputError(_nothing(survey))
     stack, reasons = choose(survey.stacks, series)
@@ -60,8 +68,9 @@ def read_series(folder: str | Path, series: str | None = None, bridge: Bridge | 
         if bridge is not None:
             spans = could_bridge
         runs, failed = [], []
+        told = _counted(progress, sum(len(span.members) for span in spans))
         for span in spans:
-            run, broken = read_run(frames, span, units, bridge)
+            run, broken = read_run(frames, span, units, bridge, told)
             runs.append(run)
             failed += broken
         if not failed:
@@ -81,6 +90,12 @@ def read_series(folder: str | Path, series: str | None = None, bridge: Bridge | 
     return Found(tuple(runs), (*report.summary(), *remarks), report)
 
 
+def _counted(progress: Progress | None, total: int) -> Callable[[], None]:
+    """To be called for each slice that is read."""
+    done = itertools.count(1)
+    return lambda: progress("read", next(done), total) if progress else None
+
+
 @dataclass
 class Survey:
     """What lies in a folder: its stacks, and all files by name with what is known of those that are in none."""
@@ -96,11 +111,14 @@ class Survey:
         self.out.setdefault(frame.file, FileEntry(frame.file, fate, reason, frame.series))
 
 
-def scan_folder(folder: Path) -> Survey:
+def scan_folder(folder: Path, progress: Progress | None = None) -> Survey:
     """Read all headers of a folder and what is below it, and sort them into stacks."""
     survey = Survey(folder)
     frames: list[Frame] = []
-    for path, name in walk(folder):
+    found = list(walk(folder))
+    for number, (path, name) in enumerate(found):
+        if progress:
+            progress("headers", number, len(found))
         survey.names.append(name)
         series = ""
         try:
@@ -134,10 +152,10 @@ class SeriesInfo:
 
 @quiet()
 def folder_info(
-    folder: str | Path, series: str | None = None
+    folder: str | Path, series: str | None = None, progress: Progress | None = None
 ) -> tuple[list[SeriesInfo], list[str], FolderReport]:
     """What a folder holds, by its headers alone: all stacks, remarks on the one that is chosen, and every file."""
-    survey = scan_folder(Path(folder))
+    survey = scan_folder(Path(folder), progress)
     if not survey.stacks:
         return [], [_nothing(survey)], _report(survey, None, [])
     stack, reasons = choose(survey.stacks, series)

@@ -32,7 +32,7 @@ class Stack:
     @property
     def series(self) -> str:
         """The SeriesInstanceUID."""
-        return self.frames[0].series
+        return self.name.partition("#")[0]
 
     @property
     def normal(self) -> np.ndarray:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..dicom import Run, read_series
-from ..dicom.assembling import Bridge
 from ..errors import InputError
 from ..volume import UNKNOWN, Volume
 from .entries import HEADER_PREFIX, VOXEL_HASH, attributes_from, letters_for, voxel_hash
@@ -18,21 +17,19 @@ from .nifti import read_nifti, read_nifti_entries
 from .nrrd import read_nrrd, read_nrrd_header
 
 
-def read_volumes(
-    path: str | Path, series: str | None = None, bridge: Bridge | None = None
-) -> tuple[list[Volume], list[str]]:
+def read_volumes(path: str | Path, **how: Any) -> tuple[list[Volume], list[str]]:
     """Read a file or a DICOM folder.
 
     Returns the volumes and remarks for the user. There is one volume, except for a DICOM series with irregular
-    slice positions: then one for each uniform run. series, bridge: which series of a folder, and what fills single
-    missing slices; see `dicom.read_series`. The voxels of what is read cannot be written to.
+    slice positions: then one for each uniform run. how: which series of a folder is read and how, see
+    `dicom.read_series`. The voxels of what is read cannot be written to.
     Raises InputError where the path holds no usable scalar 3-D volume.
     """
     if not str(path) or not Path(path).exists():
         raise InputError(f"There is no file or folder '{path}'; check the path.")
     path = Path(path)
     if path.is_dir():
-        runs, remarks = read_runs(path, series, bridge)
+        runs, remarks = read_runs(path, **how)
         volumes = [run.volume for run in runs]
     else:
         remarks = []
@@ -42,11 +39,9 @@ def read_volumes(
     return volumes, remarks
 
 
-def read_volume(
-    path: str | Path, series: str | None = None, bridge: Bridge | None = None
-) -> tuple[Volume, list[str]]:
+def read_volume(path: str | Path, **how: Any) -> tuple[Volume, list[str]]:
     """As `read_volumes`, but of several uniform runs the one with the most slices."""
-    volumes, remarks = read_volumes(path, series, bridge)
+    volumes, remarks = read_volumes(path, **how)
     volume = max(volumes, key=lambda v: v.slice_count)
     return volume, remarks + _only_longest(len(volumes), volume)
 
@@ -58,9 +53,7 @@ def _only_longest(count: int, volume: Volume) -> list[str]:
     return [f"Of {count} uniform runs the longest, {volume.slice_count} slices, is used."]
 
 
-def read_runs(
-    path: str | Path, series: str | None = None, bridge: Bridge | None = None
-) -> tuple[list[Run], list[str]]:
+def read_runs(path: str | Path, **how: Any) -> tuple[list[Run], list[str]]:
     """The uniform runs of a DICOM folder, from foot to head, with the images that they came from; and remarks.
 
     Raises InputError as `read_volumes`, and where the path is none of a DICOM folder.
@@ -70,17 +63,15 @@ def read_runs(
             f"DICOM is written beside the images that a scan came from, and '{path}' is no DICOM folder; "
             "give the folder of the scan, or write another format."
         )
-    found = read_series(Path(path), series, bridge)
+    found = read_series(Path(path), **how)
     for run in found.runs:
         run.volume.array.setflags(write=False)
     return list(found.runs), list(found.remarks)
 
 
-def read_run(
-    path: str | Path, series: str | None = None, bridge: Bridge | None = None
-) -> tuple[Run, list[str]]:
+def read_run(path: str | Path, **how: Any) -> tuple[Run, list[str]]:
     """As `read_runs`, but the one with the most slices."""
-    runs, remarks = read_runs(path, series, bridge)
+    runs, remarks = read_runs(path, **how)
     run = max(runs, key=lambda one: one.volume.slice_count)
     return run, remarks + _only_longest(len(runs), run.volume)
 
