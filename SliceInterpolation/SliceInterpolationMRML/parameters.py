@@ -80,7 +80,7 @@ class Arrangement(enum.Enum):
     def label(self) -> str:
         """Text in the panel."""
         return {
-            Arrangement.AUTO: _("automatic (shape of the window)"),
+            Arrangement.AUTO: _("automatic"),
             Arrangement.ROWS: _("row by row (2 x 3)"),
             Arrangement.COLUMNS: _("column by column (3 x 2)"),
         }[self]

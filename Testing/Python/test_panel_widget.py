@@ -1047,7 +1047,7 @@ def test_no_line_of_a_label_is_cut_at_any_width(panel):
         slicer.app.processEvents()
         assert cutLabels(panel) == []
         for label in (panel.ui.statusLabel, panel.ui.verdictLabel, panel.ui.methodLabel):
-            assert label.minimumHeight == label.heightForWidth(label.width)
+            assert label.height == label.heightForWidth(label.width)
     panel.ui.measureCollapsibleButton.collapsed = False
     slicer.app.processEvents()
     assert panel.ui.measureLabel.visible

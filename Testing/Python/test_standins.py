@@ -235,6 +235,7 @@ def test_labels_that_wrap_in_a_section_get_too_little_height(panel):
         if name.endswith("Label"):
             widget.removeEventFilter(panel._lineKeeper)  # the panel mends it
             widget.setMinimumHeight(0)
+            widget.setMaximumHeight(16777215)
     label.text = "words that need several lines in a narrow panel " * 6
     label.visible = True
     for width in (330, 400, 600):

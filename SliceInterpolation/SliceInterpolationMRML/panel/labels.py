@@ -8,7 +8,7 @@ import qt
 class LineKeeper(qt.QObject):
     """Gives word-wrapped labels the height of all their lines, each time their width changes.
 
-    Forms in collapsible buttons give less than the wrapped lines need; the last one would be cut.
+    Forms in collapsible buttons give less than the wrapped lines need, and the last one would be cut, or far more.
     """
 
     def watch(self, label) -> None:
@@ -30,7 +30,7 @@ def say(label, text: str) -> None:
 
 
 def fit(label) -> None:
-    """Give a label the height that its text needs at the width that it has."""
+    """Give a label the height that its text needs at the width that it has; forms would give more or less."""
     wanted = label.heightForWidth(label.width) if label.text else 0
-    if label.minimumHeight != wanted:
-        label.minimumHeight = wanted
+    if label.minimumHeight != wanted or label.maximumHeight != wanted:
+        label.minimumHeight, label.maximumHeight = wanted, wanted
