@@ -95,6 +95,7 @@ def main(folder: Path, widths: list[int]) -> None:
     scan, hematoma = loadPhantom(size=256, pixel_spacing=0.9, slices=30, slice_spacing=5.0)
     panel._parameterNode.inputVolume = scan
     camera.take("ready")
+    panel._parameterNode.arrangement = Arrangement.ROWS
     ui.applyButton.click()
     camera.spin(lambda: ui.progressBar.value >= 12)
     camera.take("running")

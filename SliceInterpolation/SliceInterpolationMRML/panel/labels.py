@@ -31,6 +31,6 @@ def say(label, text: str) -> None:
 
 def fit(label) -> None:
     """Give a label the height that its text needs at the width that it has; forms would give more or less."""
+    label.minimumHeight = 0  # a label never wants less than its minimum
     wanted = label.heightForWidth(label.width) if label.text else 0
-    if label.minimumHeight != wanted or label.maximumHeight != wanted:
-        label.minimumHeight, label.maximumHeight = wanted, wanted
+    label.minimumHeight, label.maximumHeight = wanted, wanted
