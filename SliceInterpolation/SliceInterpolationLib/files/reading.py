@@ -17,11 +17,11 @@ from .nifti import read_nifti, read_nifti_entries
 from .nrrd import read_nrrd, read_nrrd_header
 
 
-def read_volumes(path: str | Path, **how: Any) -> tuple[list[Volume], list[str]]:
+def read_volumes(path: str | Path, series: str | None = None, **how: Any) -> tuple[list[Volume], list[str]]:
     """Read a file or a DICOM folder.
 
     Returns the volumes and remarks for the user. There is one volume, except for a DICOM series with irregular
-    slice positions: then one for each uniform run. how: which series of a folder is read and how, see
+    slice positions: then one for each uniform run. series, how: which series of a folder is read and how, see
     `dicom.read_series`. The voxels of what is read cannot be written to.
     Raises InputError where the path holds no usable scalar 3-D volume.
     """
@@ -29,7 +29,7 @@ def read_volumes(path: str | Path, **how: Any) -> tuple[list[Volume], list[str]]
         raise InputError(f"There is no file or folder '{path}'; check the path.")
     path = Path(path)
     if path.is_dir():
-        runs, remarks = read_runs(path, **how)
+        runs, remarks = read_runs(path, series, **how)
         volumes = [run.volume for run in runs]
     else:
         remarks = []
@@ -39,9 +39,9 @@ def read_volumes(path: str | Path, **how: Any) -> tuple[list[Volume], list[str]]
     return volumes, remarks
 
 
-def read_volume(path: str | Path, **how: Any) -> tuple[Volume, list[str]]:
+def read_volume(path: str | Path, series: str | None = None, **how: Any) -> tuple[Volume, list[str]]:
     """As `read_volumes`, but of several uniform runs the one with the most slices."""
-    volumes, remarks = read_volumes(path, **how)
+    volumes, remarks = read_volumes(path, series, **how)
     volume = max(volumes, key=lambda v: v.slice_count)
     return volume, remarks + _only_longest(len(volumes), volume)
 
@@ -53,7 +53,7 @@ def _only_longest(count: int, volume: Volume) -> list[str]:
     return [f"Of {count} uniform runs the longest, {volume.slice_count} slices, is used."]
 
 
-def read_runs(path: str | Path, **how: Any) -> tuple[list[Run], list[str]]:
+def read_runs(path: str | Path, series: str | None = None, **how: Any) -> tuple[list[Run], list[str]]:
     """The uniform runs of a DICOM folder, from foot to head, with the images that they came from; and remarks.
 
     Raises InputError as `read_volumes`, and where the path is none of a DICOM folder.
@@ -63,15 +63,15 @@ def read_runs(path: str | Path, **how: Any) -> tuple[list[Run], list[str]]:
             f"DICOM is written beside the images that a scan came from, and '{path}' is no DICOM folder; "
             "give the folder of the scan, or write another format."
         )
-    found = read_series(Path(path), **how)
+    found = read_series(Path(path), series, **how)
     for run in found.runs:
         run.volume.array.setflags(write=False)
     return list(found.runs), list(found.remarks)
 
 
-def read_run(path: str | Path, **how: Any) -> tuple[Run, list[str]]:
+def read_run(path: str | Path, series: str | None = None, **how: Any) -> tuple[Run, list[str]]:
     """As `read_runs`, but the one with the most slices."""
-    runs, remarks = read_runs(path, **how)
+    runs, remarks = read_runs(path, series, **how)
     run = max(runs, key=lambda one: one.volume.slice_count)
     return run, remarks + _only_longest(len(runs), run.volume)
 
