@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 ACQUISITION = {
@@ -88,7 +92,9 @@ def write_scan(
         ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
         ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        ds.save_as(folder / f"IM{k * 7919 % 100003:06d}.dcm", enforce_file_format=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of values that are wrong on purpose
+            ds.save_as(folder / f"IM{k * 7919 % 100003:06d}.dcm", enforce_file_format=True)
         written.append(ds)
     return written
 
@@ -99,3 +105,10 @@ def modality_values(dataset: Dataset) -> np.ndarray:
         float(dataset.get(key, default)) for key, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
     )
     return dataset.pixel_array * slope + intercept
+
+
+def as_it_stands(ds: Dataset, keyword: str, value: bytes) -> None:
+    """Put bytes into a header that no library would write."""
+    tag = Tag(tag_for_keyword(keyword))
+    value += b" " * (len(value) % 2)
+    ds[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)

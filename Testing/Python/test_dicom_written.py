@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pydicom
 import pytest
-from dicomsources import modality_values, write_scan
+from dicomsources import as_it_stands, modality_values, write_scan
 
 from SliceInterpolationLib import InputError, interpolate, read_volume, write_volume
 from SliceInterpolationLib.cli import main
@@ -414,6 +414,36 @@ def test_values_that_are_no_dicom_are_not_passed_on(tmp_path):
     images, _, _, made = derive(tmp_path, change=bad)
     assert "FilterType" not in made[0]
     assert made[0].DataCollectionDiameter == images[0].DataCollectionDiameter
+
+
+def test_what_a_study_is_filed_by_is_kept_as_it_stands(tmp_path):
+    """Also where it is not valid: else a PACS makes a second patient or study of it."""
+    stands = {
+        "PatientName": b"a name of more than sixty-four characters, as some hospitals have them^" + b"x" * 30,
+        "PatientID": b"",
+        "StudyInstanceUID": b"1.2.03.4",
+        "FrameOfReferenceUID": b"1.2.3.04",
+        "PatientBirthDate": b"1950.01.01",
+    }
+
+    def change(k, ds):
+        for keyword, value in stands.items():
+            as_it_stands(ds, keyword, value)
+
+    _, _, _, made = derive(tmp_path, change=change)
+    for one in made:
+        for keyword, value in stands.items():
+            raw = one.get_item(pydicom.datadict.tag_for_keyword(keyword))
+            assert (raw.value or b"").strip() == value
+
+
+def test_names_in_other_letters_are_kept(tmp_path):
+    def change(k, ds):
+        ds.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+        as_it_stands(ds, "PatientName", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B")
+
+    _, _, _, made = derive(tmp_path, change=change)
+    assert str(made[1].PatientName) == "Yamada^Tarou=山田^太郎"
 
 
 def test_new_folders_are_taken_back(tmp_path):

@@ -11,26 +11,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pydicom
 
+IDENTITY = (
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "AccessionNumber", "StudyInstanceUID",
+    "StudyID", "StudyDate", "StudyTime", "FrameOfReferenceUID",
+)  # fmt: skip
+"""By what a PACS files images: taken over as it stands, byte by byte, valid or not, or the study falls apart."""
+
 PATIENT_AND_STUDY = (
-    "SpecificCharacterSet", "TimezoneOffsetFromUTC",
-    "PatientName", "PatientID", "IssuerOfPatientID", "TypeOfPatientID", "PatientBirthDate", "PatientBirthTime",
-    "PatientSex", "OtherPatientIDsSequence", "OtherPatientNames", "EthnicGroup", "PatientComments",
-    "PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientBreedDescription", "ResponsiblePerson",
-    "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence", "QualityControlSubject",
-    "ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName", "ClinicalTrialSiteID",
-    "ClinicalTrialSiteName", "ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID", "ClinicalTrialTimePointID",
-    "ClinicalTrialTimePointDescription", "ClinicalTrialCoordinatingCenterName",
-    "PatientAge", "PatientSize", "PatientWeight", "AdmittingDiagnosesDescription", "MedicalAlerts", "Allergies",
-    "PregnancyStatus", "AdditionalPatientHistory", "PatientSexNeutered",
-    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber",
-    "IssuerOfAccessionNumberSequence", "ReferringPhysicianName", "PhysiciansOfRecord", "ProcedureCodeSequence",
-    "ReferencedStudySequence",
+    "SpecificCharacterSet", "TimezoneOffsetFromUTC", "TypeOfPatientID", "PatientBirthTime", "PatientSex",
+    "OtherPatientIDsSequence",
+    "OtherPatientNames", "EthnicGroup", "PatientComments", "PatientIdentityRemoved", "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence", "QualityControlSubject", "PatientAge", "PatientSize", "PatientWeight",
+    "AdmittingDiagnosesDescription", "MedicalAlerts", "Allergies", "PregnancyStatus", "AdditionalPatientHistory",
+    "StudyDescription", "IssuerOfAccessionNumberSequence", "ReferringPhysicianName", "PhysiciansOfRecord",
+    "ProcedureCodeSequence", "ReferencedStudySequence", "ClinicalTrialSponsorName", "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName", "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID", "ClinicalTrialTimePointID", "ClinicalTrialTimePointDescription",
+    "ClinicalTrialCoordinatingCenterName",
 )  # fmt: skip
 """Of the patient and the study; the same in all images."""
 
 SERIES = (
     "Modality", "BodyPartExamined", "Laterality", "PatientPosition", "ProtocolName", "RequestAttributesSequence",
-    "AnatomicRegionSequence", "FrameOfReferenceUID", "PositionReferenceIndicator",
+    "AnatomicRegionSequence", "PositionReferenceIndicator",
 )  # fmt: skip
 """Of the series that holds for the derived one as well."""
 
@@ -43,7 +46,7 @@ ACQUISITION = (
     "RevolutionTime", "SingleCollimationWidth", "TotalCollimationWidth", "TableSpeed", "TableFeedPerRotation",
     "SpiralPitchFactor", "DataCollectionCenterPatient", "ReconstructionTargetCenterPatient",
     "ScanningSequence", "SequenceVariant", "MRAcquisitionType", "SequenceName", "AngioFlag", "RepetitionTime",
-    "EchoTime", "EchoNumbers", "EchoTrainLength", "InversionTime", "TriggerTime", "NumberOfAverages",
+    "EchoTime", "EchoNumbers", "EchoTrainLength", "InversionTime", "NumberOfAverages",
     "ImagingFrequency",
     "ImagedNucleus", "MagneticFieldStrength", "NumberOfPhaseEncodingSteps", "PercentSampling",
     "PercentPhaseFieldOfView", "PixelBandwidth", "ReceiveCoilName", "TransmitCoilName", "AcquisitionMatrix",
@@ -66,6 +69,27 @@ _OTHER_NAMES = {
     "EffectiveEchoTime": "EchoTime",
 }
 """What enhanced multi-frame images call otherwise."""
+
+_ENUMERATED = {
+    "PatientSex": ("M", "F", "O"),
+    "PatientIdentityRemoved": ("YES", "NO"),
+    "QualityControlSubject": ("YES", "NO"),
+    "PregnancyStatus": (1, 2, 3, 4),
+    "AngioFlag": ("Y", "N"),
+    "VariableFlipAngleFlag": ("Y", "N"),
+    "MRAcquisitionType": ("2D", "3D"),
+    "RotationDirection": ("CW", "CC"),
+    "InPlanePhaseEncodingDirection": ("ROW", "COLUMN", "OTHER"),
+    "ScanningSequence": ("SE", "IR", "GR", "EP", "RM"),
+    "LossyImageCompression": ("00", "01"),
+}
+"""Attributes that allow these values alone."""
+
+_CLINICAL_TRIAL = ("ClinicalTrialSponsorName", "ClinicalTrialProtocolID")
+_CLINICAL_SUBJECT = ("ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID")
+_CLINICAL_TYPE_2 = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
+_LONG_TEXTS = ("LT", "ST", "UT")
+"""Which alone may have line breaks."""
 
 _TYPE_2 = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
@@ -113,6 +137,22 @@ def carry_over(target: pydicom.Dataset, sources: Sequence[pydicom.Dataset], keyw
             target[keyword] = found[0]
 
 
+def carry_identity(target: pydicom.Dataset, source: pydicom.Dataset) -> None:
+    """Take over what the study is filed by, as it stands in the file."""
+    from pydicom.datadict import tag_for_keyword
+
+    for keyword in IDENTITY:
+        if keyword in source:
+            tag = tag_for_keyword(keyword)
+            target[tag] = source.get_item(tag)
+
+
+def text_of(source: pydicom.Dataset, keyword: str) -> str:
+    """A text of a header; empty where there is none, or none that is valid."""
+    element = _element(source, keyword)
+    return "" if element is None else str(element.value).strip()
+
+
 def fill_required(dataset: pydicom.Dataset) -> None:
     """Make empty what must be there and is not known."""
     modality = str(dataset.Modality)
@@ -125,6 +165,16 @@ def fill_required(dataset: pydicom.Dataset) -> None:
         for keyword, unknown in (("ScanningSequence", "RM"), ("SequenceVariant", "NONE")):
             if not dataset.get(keyword):
                 setattr(dataset, keyword, unknown)
+    if not all(dataset.get(one) for one in _CLINICAL_TRIAL) or not any(
+        dataset.get(one) for one in _CLINICAL_SUBJECT
+    ):
+        for keyword in [one for one in dataset.dir("ClinicalTrial") if one.startswith("ClinicalTrial")]:
+            del dataset[keyword]
+    else:
+        time_point = "ClinicalTrialTimePointDescription" in dataset
+        for keyword in (*_CLINICAL_TYPE_2, *(["ClinicalTrialTimePointID"] if time_point else [])):
+            if keyword not in dataset:
+                setattr(dataset, keyword, None)
     stated = dataset.get("DeidentificationMethod") or dataset.get("DeidentificationMethodCodeSequence")
     if "DeidentificationMethod" in dataset and not dataset.DeidentificationMethod:
         del dataset.DeidentificationMethod
@@ -156,6 +206,7 @@ def _element(source: pydicom.Dataset, keyword: str) -> pydicom.DataElement | Non
 
 
 def _is_valid(element: pydicom.DataElement) -> bool:
+    from pydicom.charset import python_encoding
     from pydicom.config import RAISE
     from pydicom.datadict import dictionary_VM, dictionary_VR
     from pydicom.valuerep import validate_value
@@ -164,8 +215,35 @@ def _is_valid(element: pydicom.DataElement) -> bool:
         return all(_is_valid(inner) for item in element.value for inner in item if not inner.tag.is_private)
     values = list(element.value) if element.VM > 1 else [element.value]
     named = dictionary_VR(element.tag).split(" or ")
-    if element.VR not in named or (dictionary_VM(element.tag) == "1" and len(values) > 1):
+    if element.VR not in named or not _is_number_of_values(len(values), dictionary_VM(element.tag)):
+        return False
+    allowed = _ENUMERATED.get(element.keyword)
+    if allowed and any(value not in allowed for value in values):
+        return False
+    if element.keyword == "SpecificCharacterSet":
+        return all((value or "") in python_encoding for value in values)
+    if element.VR in _TEXTS and len(values) > 1 and any(value in (None, "") for value in values):
+        return False
+    if element.VR in _TEXTS and not all(_is_plain(str(value), element.VR) for value in values):
         return False
     for value in values:
         validate_value(element.VR, str(value) if element.VR in _TEXTS else value, RAISE)
     return True
+
+
+def _is_number_of_values(count: int, stated: str) -> bool:
+    """Whether so many values are allowed; stated: as in the dictionary, "3", "1-3", "1-n", "2-2n"."""
+    least, _, most = stated.partition("-")
+    if not most:
+        return count == int(least)
+    if most.endswith("n"):
+        return count >= int(least) and count % int(most[:-1] or 1) == 0
+    return int(least) <= count <= int(most)
+
+
+def _is_plain(text: str, kind: str) -> bool:
+    """Whether a text is without control characters, which show that it was damaged or is in other characters."""
+    breaks = "\r\n\f\t" if kind in _LONG_TEXTS else ""
+    if any((letter < " " and letter not in breaks) or "\x7f" <= letter < "\xa0" for letter in text):
+        return False
+    return kind != "PN" or all(part.count("^") <= 4 for part in text.split("="))

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from .carried import carry_over
 from .marks import MAKER, PROGRAM, SCHEME
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ def contributions(
         purpose = ("109101", "Acquisition Equipment") if original else ("109102", "Processing Equipment")
         before.PurposeOfReferenceCodeSequence = [code_item(purpose[0], "DCM", purpose[1])]
         before.Manufacturer = "unknown"
-        for keyword in _OF_EQUIPMENT:
-            if source.get(keyword):
-                before[keyword] = source[keyword]
+        carry_over(before, [source], _OF_EQUIPMENT)
         items.append(before)
     own = pydicom.Dataset()
     own.PurposeOfReferenceCodeSequence = [code_item("109102", "DCM", "Processing Equipment")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..errors import InputError
 from ..volume import Volume
-from .carried import PATIENT_AND_STUDY, SERIES, carry_over, fill_required
+from .carried import PATIENT_AND_STUDY, SERIES, carry_identity, carry_over, fill_required
 from .equipment import (
     algorithm_family,
     algorithm_name,
@@ -38,7 +38,7 @@ _OF_THE_GRID = (
     "SliceThickness",
 )
 _OF_FRAMES = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber")
+_OF_THE_SERIES = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber")
 
 
 class Beside:
@@ -56,6 +56,9 @@ class Beside:
         self._run, self._volume = run, volume
         self._headers = SourceHeaders(run)
         self._number = number
+        self._thickness = (
+            volume.slice_thickness or volume.slice_distance
+        )  # which segments and maps must state
         self._frame_of_reference = generate_uid(prefix=None)  # for images that state none
 
     @property
@@ -70,7 +73,7 @@ class Beside:
         for k in self._headers.there:
             path = self._run.sources[k].path
             if path not in found:
-                found[path] = self._clean(self._headers.raw(k), self._headers.of(k))
+                found[path] = self._clean(k)
         return list(found.values())
 
     def identity(self) -> dict[str, Any]:
@@ -103,7 +106,7 @@ class Beside:
         return {
             "pixel_measures": hd.PixelMeasuresSequence(
                 [float(ds(one)) for one in volume.pixel_spacing],
-                float(ds(volume.slice_thickness or volume.slice_distance)),
+                float(ds(self._thickness)),
                 float(ds(volume.slice_distance)),
             ),
             "plane_orientation": hd.PlaneOrientationSequence(
@@ -120,7 +123,13 @@ class Beside:
     ) -> None:
         """Say who made it and how, and write it. made_by: the record of a run. Raises OSError as the disk does."""
         now = now_beside(self.first)
+        frame_of_reference = dataset.get("FrameOfReferenceUID")
+        carry_identity(dataset, self.first)
         carry_over(dataset, [self.first], PATIENT_AND_STUDY)
+        if frame_of_reference:
+            dataset.FrameOfReferenceUID = frame_of_reference
+        else:  # reports have none
+            dataset.pop("FrameOfReferenceUID", None)
         fill_required(dataset)
         dataset.SeriesDescription = description[:64]
         dataset.SoftwareVersions, dataset.ManufacturerModelName = __version__, PROGRAM
@@ -136,16 +145,28 @@ class Beside:
             setattr(dataset, f"{what}Time", now.strftime("%H%M%S"))
         save(dataset, path)
 
-    def _clean(self, raw: pydicom.Dataset, flat: pydicom.Dataset) -> pydicom.Dataset:
+    def _clean(self, k: int) -> pydicom.Dataset:
+        """The header of slice k with what is known of it, and nothing that highdicom would stumble over."""
         import pydicom
 
+        raw, flat = self._headers.raw(k), self._headers.of(k)
         clean = pydicom.Dataset()
-        carry_over(clean, [flat], (*PATIENT_AND_STUDY, *SERIES, *_IDENTITY, *_OF_THE_GRID))
+        carry_identity(clean, flat)
+        carry_over(clean, [flat], (*PATIENT_AND_STUDY, *SERIES, *_OF_THE_SERIES, *_OF_THE_GRID))
+        volume = self._volume
+        for keyword, value in (
+            ("SliceThickness", ds(self._thickness)),
+            ("PixelSpacing", [ds(one) for one in volume.pixel_spacing]),
+            ("ImagePositionPatient", [ds(one) for one in (volume.affine @ (0, 0, k, 1))[:3]]),
+            ("ImageOrientationPatient", [ds(one) for one in volume.direction[:, :2].T.ravel()]),
+        ):
+            if keyword not in clean:
+                setattr(clean, keyword, value)
         for keyword in _OF_FRAMES:
             if keyword in raw:
                 clean[keyword] = raw[keyword]
         clean.SOPClassUID, clean.SOPInstanceUID = raw.SOPClassUID, raw.SOPInstanceUID
-        if "FrameOfReferenceUID" not in clean:
+        if not clean.get("FrameOfReferenceUID"):
             clean.FrameOfReferenceUID = self._frame_of_reference
         fill_required(clean)
         return clean

@@ -13,7 +13,16 @@ from ..errors import InputError
 from ..progress import Progress
 from ..volume import DENOISED, MAP, PROVENANCE_NAMES, SYNTHESIZED, Volume
 from .burning import burned
-from .carried import ACQUISITION, DISPLAY, PATIENT_AND_STUDY, SERIES, carry_over, fill_required
+from .carried import (
+    ACQUISITION,
+    DISPLAY,
+    PATIENT_AND_STUDY,
+    SERIES,
+    carry_identity,
+    carry_over,
+    fill_required,
+    text_of,
+)
 from .equipment import code_item, contributions, describe_run, scheme_item, set_equipment
 from .marks import mark_code, record
 from .quiet import quiet
@@ -150,6 +159,7 @@ class _Series:
         from pydicom.uid import generate_uid
 
         image = pydicom.Dataset()
+        carry_identity(image, self._headers.first)
         carry_over(image, [self._headers.first], (*PATIENT_AND_STUDY, *SERIES))
         carry_over(image, headers, ACQUISITION)
         carry_over(image, headers[:1], DISPLAY)
@@ -166,7 +176,7 @@ class _Series:
         for what in ("InstanceCreation", "Series", "Content"):
             setattr(image, f"{what}Date", self._now.strftime("%Y%m%d"))
             setattr(image, f"{what}Time", self._now.strftime("%H%M%S"))
-        if "FrameOfReferenceUID" not in image:
+        if not image.get("FrameOfReferenceUID"):
             image.FrameOfReferenceUID = self._frame_of_reference
         set_equipment(image)
         return image
@@ -300,7 +310,7 @@ class _Series:
         factor = f"x{self._factor} " if self._factor > 1 else ""
         method = str(self._last_run.get("method", ""))[:24] if self._last_run else ""
         note = f"[{factor}{method}: {', '.join(made) or 'none made'} of {len(letters)}]"
-        source = str(self._headers.first.get("SeriesDescription") or "").strip()
+        source = text_of(self._headers.first, "SeriesDescription")
         return f"{source[: max(0, _SHORT - 1 - len(note))]} {note}".strip()[:_SHORT]
 
 
