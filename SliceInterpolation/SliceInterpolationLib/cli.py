@@ -650,10 +650,10 @@ def _page(options: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _dicom_info(options: argparse.Namespace, reporter: Reporter) -> None:
-    from .dicom import folder_info
+    from .dicom import folder_info, is_dicom_file
 
     folder = Path(options.input)
-    if not folder.is_dir():
+    if not folder.is_dir() and not is_dicom_file(folder):
         raise InputError(
             f"There is no folder '{folder}'; dicom-info takes the folder of a DICOM study or series."
         )

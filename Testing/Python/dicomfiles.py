@@ -44,9 +44,19 @@ def write_series(folder, positions, series="1.2.3.4", **options):
 
 
 def write_enhanced(
-    path, positions, series, orientation=(ROW, COLUMN), size=24, frame=lambda number: {}, **changes
+    path,
+    positions,
+    series,
+    orientation=(ROW, COLUMN),
+    size=24,
+    frame=lambda _: {},
+    more=lambda _: {},
+    **changes,
 ):
-    """An enhanced CT: one file, a frame a position. frame: attributes of frame `number`, over those that all share."""
+    """An enhanced CT: one file, a frame a position.
+
+    frame: attributes of a frame by its number, over those that all share; more: its further functional groups.
+    """
     write_slice(path.parent, path.name, positions[0], series, orientation, size)
     ds = pydicom.dcmread(path)
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
@@ -78,6 +88,7 @@ def write_enhanced(
             item(TemporalPositionIndex=own.pop("time", 1), InStackPositionNumber=number + 1)
         ]
         groups.PixelValueTransformationSequence = [item(**own)]
+        groups.update(item(**{name: [item(**one)] for name, one in more(number).items()}))
         frames.append(groups)
     ds.PerFrameFunctionalGroupsSequence = frames
     values = np.full((len(positions), size, size), 24, np.uint16)

@@ -15,6 +15,7 @@ from dicomfiles import COLUMN, ROW, item, write_enhanced, write_slice
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -24,6 +25,7 @@ from pydicom.uid import (
 )
 
 from SliceInterpolationLib import InputError, interpolate, read_volume, write_volume
+from SliceInterpolationLib.cli import main
 from SliceInterpolationLib.dicom import read_series
 from SliceInterpolationLib.dicom.files import open_image
 from SliceInterpolationLib.dicom.frames import frames_of
@@ -350,6 +352,33 @@ def test_enhanced_frames_of_two_times_are_told_apart(tmp_path):
     assert [source.frame for source in found.runs[0].sources] == [1, 2, 3, 4, 5]
     assert found.report.counts == {USED: 1}
     assert found.report.entries[0].reason == "5 of 10 frames"
+
+
+def test_enhanced_mr_of_two_echoes(tmp_path):
+    z = np.repeat(5.0 * np.arange(5), 2)
+    folder = enhanced(
+        tmp_path / "s" / "all.dcm", z, Modality="MR", SOPClassUID=EnhancedMRImageStorage,
+        more=lambda number: {"MREchoSequence": {"EffectiveEchoTime": 10.0 + 80 * (number % 2)}},
+    )  # fmt: skip
+    found = read_series(folder)
+    (run,) = found.runs
+    assert run.volume.units == "arbitrary"
+    assert [source.frame for source in run.sources] == [1, 3, 5, 7, 9]
+    assert [source.frame for source in read_series(folder, f"{SERIES}#2").runs[0].sources] == [2, 4, 6, 8, 10]
+
+
+def test_a_file_of_several_frames_is_an_input_itself(tmp_path, capsys):
+    folder = enhanced(tmp_path / "s" / "all")
+    write_slice(folder, "one.dcm", (1, 2, 30), SERIES)
+    assert read_volume(folder / "all")[0].slice_count == 6
+    out = tmp_path / "made.nrrd"
+    assert main(["interpolate", str(folder / "all"), str(out), "--method", "linear"]) == 0
+    assert read_volume(out)[0].slice_count == 11
+    assert main(["dicom-info", str(folder / "all")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "all: used"
+    assert main(["interpolate", str(folder / "all"), str(folder / "all"), "--method", "linear"]) == 2
+    with pytest.raises(InputError, match=r"a single slice.*Choose the folder"):
+        read_volume(folder / "one.dcm")
 
 
 def test_enhanced_beside_single_frames(tmp_path):

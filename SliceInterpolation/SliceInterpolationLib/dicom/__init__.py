@@ -1,6 +1,7 @@
 """DICOM series as volumes, and results as DICOM beside them."""
 
 from .belonging import result_of
+from .files import is_dicom_file
 from .maps import write_map
 from .measured import write_measured
 from .objects import need_highdicom
@@ -14,6 +15,7 @@ __all__ = [
     "SourceSlice",
     "check_series",
     "folder_info",
+    "is_dicom_file",
     "need_highdicom",
     "read_series",
     "result_of",

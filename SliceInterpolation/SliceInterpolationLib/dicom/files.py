@@ -62,11 +62,25 @@ class ImageFile:
         return True
 
 
+def is_dicom_file(path: Path) -> bool:
+    """Whether a path is that of a file with the letters DICM behind a preamble."""
+    try:
+        if not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            return file.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
+    except OSError:
+        return False
+
+
 def walk(folder: Path) -> Iterator[tuple[Path, str]]:
-    """All that lies in a folder and below, with its path in the folder, in the order of names.
+    """All that lies in a folder and below, with its path in the folder, in the order of names; or a file alone.
 
     Links to folders are not followed; they, and folders that may not be opened, come as entries of their own.
     """
+    if not folder.is_dir():
+        yield folder, folder.name
+        return
     failed: list[OSError] = []
     for root, folders, files in os.walk(folder, onerror=failed.append):
         folders.sort()

@@ -47,6 +47,8 @@ def read_series(
 ) -> Found:
     """Read one series of a folder and what is below it: one run for each stretch of uniformly spaced slices.
 
+    folder: or a single file, of several frames.
+
     A tilted gantry shows as a step between slices that is not perpendicular to them: it stays in the third column of
     the direction. series: SeriesInstanceUID, or the name that `scan_folder` gives one of several acquisitions in a
     series; by default the thickest axial head CT (see `choice`). bridge: fills single missing slices; without it the
@@ -173,7 +175,7 @@ def folder_info(
 
 def _nothing(survey: Survey) -> str:
     """Why a folder has nothing to read, in a sentence."""
-    where = f"The folder '{survey.folder.name}'"
+    where = f"{'The folder ' if survey.folder.is_dir() else ''}'{survey.folder.name}'"
     images = [entry for entry in survey.out.values() if entry.fate != NOT_DICOM]
     told = [entry for entry in images if entry.reason]
     if not told:
@@ -189,10 +191,11 @@ def _checked(stack: Stack, survey: Survey) -> list[Span]:
         entry for entry in survey.out.values() if entry.series == stack.series and entry.fate != LOCALIZER
     ]
     also = f" '{lost[0].name}' could not be used: {lost[0].reason}." if lost else ""
+    alone = "" if survey.folder.is_dir() else " Choose the folder of the series, not a file of it."
     if len(stack.frames) < 2:
         raise InputError(
             f"The series has {'a single slice' if stack.frames else 'no slice'} that can be used; at least 2 are "
-            f"needed to interpolate between them.{also}"
+            f"needed to interpolate between them.{alone}{also}"
         )
     if stack.repeated:
         number = stack.repeated[0]

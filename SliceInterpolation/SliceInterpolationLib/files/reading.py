@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dicom import Run, read_series
+from ..dicom import Run, is_dicom_file, read_series
 from ..errors import InputError
 from ..volume import UNKNOWN, Volume
 from .entries import HEADER_PREFIX, VOXEL_HASH, attributes_from, letters_for, voxel_hash
@@ -18,7 +18,7 @@ from .nrrd import read_nrrd, read_nrrd_header
 
 
 def read_volumes(path: str | Path, series: str | None = None, **how: Any) -> tuple[list[Volume], list[str]]:
-    """Read a file or a DICOM folder.
+    """Read a file or a DICOM folder; a DICOM file of several frames, too.
 
     Returns the volumes and remarks for the user. There is one volume, except for a DICOM series with irregular
     slice positions: then one for each uniform run. series, how: which series of a folder is read and how, see
@@ -28,7 +28,7 @@ def read_volumes(path: str | Path, series: str | None = None, **how: Any) -> tup
     if not str(path) or not Path(path).exists():
         raise InputError(f"There is no file or folder '{path}'; check the path.")
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir() or is_dicom_file(path):
         runs, remarks = read_runs(path, series, **how)
         volumes = [run.volume for run in runs]
     else:
@@ -58,7 +58,7 @@ def read_runs(path: str | Path, series: str | None = None, **how: Any) -> tuple[
 
     Raises InputError as `read_volumes`, and where the path is none of a DICOM folder.
     """
-    if not Path(path).is_dir():
+    if not Path(path).is_dir() and not is_dicom_file(Path(path)):
         raise InputError(
             f"DICOM is written beside the images that a scan came from, and '{path}' is no DICOM folder; "
             "give the folder of the scan, or write another format."
