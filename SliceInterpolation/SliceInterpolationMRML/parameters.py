@@ -2,11 +2,12 @@
 
 # No `from __future__ import annotations` here: the parameter node wrapper reads the types of the annotations.
 import enum
-from typing import Annotated
+from typing import Annotated, Union
 
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
+from SliceInterpolationLib.reports.trust import ALL_SLICES, DEFAULT_SLICES
 from SliceInterpolationLib.request import Request
 
 from .i18n import _
@@ -130,6 +131,7 @@ class SliceInterpolationParameterNode:
     arrangement: Arrangement = Arrangement.AUTO
     shown: Shown = Shown.RESULT
     slabMm: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
+    trustAllSlices: bool = False
     denoisedVolume: vtkMRMLScalarVolumeNode
     huLow: Annotated[float, WithinRange(-1024.0, 3071.0)] = 40.0
     huHigh: Annotated[float, WithinRange(-1024.0, 3071.0)] = 100.0
@@ -148,3 +150,7 @@ class SliceInterpolationParameterNode:
             units=self.units.value,
             force=self.force,
         )
+
+    def slicesToScore(self) -> Union[int, str]:
+        """How many slices a trust check scores, or "all"."""
+        return ALL_SLICES if self.trustAllSlices else DEFAULT_SLICES

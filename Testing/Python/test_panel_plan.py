@@ -75,11 +75,14 @@ def test_measured_speed_is_used_and_comes_back():
 
 def test_a_trust_check_is_estimated_by_the_last_one():
     from SliceInterpolationMRML.run.estimate import measuredTrustRate, trustKey, trustSeconds
+    from SliceInterpolationMRML.run.plan import planTrust
 
     few, many = scan(slices=20), scan(slices=80)
-    assert trustSeconds(many, "default", "cpu", {}) == trustSeconds(few, "default", "cpu", {})  # bounded
-    rates = {trustKey("default", "cpu"): measuredTrustRate(few, 90.0)}
-    assert trustSeconds(few, "default", "cpu", rates) == pytest.approx(90.0)
+    assert planTrust(many, Request()).seconds == planTrust(few, Request()).seconds  # bounded
+    assert planTrust(many, Request(), slices="all").seconds > planTrust(many, Request()).seconds
+    rates = {trustKey("default", "cpu"): measuredTrustRate(few, 12, 90.0)}
+    assert trustSeconds(few, 12, "default", "cpu", rates) == pytest.approx(90.0)
+    assert trustSeconds(few, 6, "default", "cpu", rates) == pytest.approx(2.5 + 87.5 / 2)
 
 
 def test_a_trust_check_says_how_many_slices_it_predicts():

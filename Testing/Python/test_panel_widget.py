@@ -424,6 +424,24 @@ def test_trust_check(panel):
     assert slicer.modules.plots.logic().GetLayoutWithPlot(layout) == layout
 
 
+def test_all_slices_are_scored_where_they_are_asked_for(panel):
+    loadTiny(panel, **{**SMALL, "slices": 20})
+    choose(panel, method="linear")
+    assert panel.ui.trustPlanLabel.text.startswith("12 of the 20 slices")
+    panel.ui.trustAllSlicesCheckBox.checked = True
+    count = int(panel.ui.trustPlanLabel.text.split()[0])
+    assert count > 12
+    totals = set()
+    monitored = panel.onProgress
+    panel.onProgress = lambda entry: (totals.add(entry.get("total")), monitored(entry))
+    panel.ui.trustButton.click()
+    finish(panel)
+    assert panel.logic.job.state == "done", panel.logic.job.message
+    assert panel.logic.job.result["nodes"]["bySlice"].GetNumberOfRows() == count
+    assert totals - {None} == {count}
+    assert f"on {count} withheld slices" in panel.ui.verdictLabel.text
+
+
 def test_trust_check_cancelled(panel):
     loadNoise(panel)
     before = nodeIds()

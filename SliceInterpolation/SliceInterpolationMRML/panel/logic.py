@@ -10,6 +10,7 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from SliceInterpolationLib.errors import InputError
+from SliceInterpolationLib.reports.trust import DEFAULT_SLICES
 from SliceInterpolationLib.request import Request
 
 from ..parameters import SliceInterpolationParameterNode
@@ -132,6 +133,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         self,
         inputNode,
         request: Request | None = None,
+        slices: int | str = DEFAULT_SLICES,
         wait: bool = True,
         onProgress: Callable[[dict], None] | None = None,
         onFinished: Callable[[Any], None] | None = None,
@@ -139,8 +141,9 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
     ):
         """Predict withheld slices of a scan by a method and by linear, cubic and flow; a table and a plot.
 
-        request, options: the method, axis, device and units. Returns the report as a dict ("verdict", "trusted",
-        "means", "rows", ..., "nodes"), or with wait=False the job. Raises as `interpolate`.
+        request, options: the method, axis, device and units. slices: how many are scored, evenly spread over the
+        scan, or "all". Returns the report as a dict ("verdict", "trusted", "means", "rows", ..., "nodes"), or with
+        wait=False the job. Raises as `interpolate`.
 
         Example::
 
@@ -156,10 +159,18 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
 
         request = _asked(request, options)
         return self._start(
-            lambda: trustJob(inputNode, request, onProgress=onProgress, onFinished=finished), request, wait
+            lambda: trustJob(inputNode, request, slices, onProgress=onProgress, onFinished=finished),
+            request,
+            wait,
         )
 
-    def trustPlan(self, inputNode, request: Request | None = None, autoDevice: str = "cpu"):
+    def trustPlan(
+        self,
+        inputNode,
+        request: Request | None = None,
+        autoDevice: str = "cpu",
+        slices: int | str = DEFAULT_SLICES,
+    ):
         """What `trust` would do, as `SliceInterpolationMRML.run.plan.Plan`: how many slices, and how long it takes."""
         from ..run.estimate import trustKey
         from ..run.plan import Plan, planTrust
@@ -170,7 +181,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         except InputError as error:
             return Plan(str(error), problem=True)
         device = autoDevice if request.device == "auto" else request.device
-        return planTrust(volume, request, device, _rates(trustKey(request.method, device)))
+        return planTrust(volume, request, device, _rates(trustKey(request.method, device)), slices)
 
     def noise(
         self,
@@ -266,7 +277,7 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         volume = as_requested(self._known.volume(job.inputNode), job.request, [])
         onGpu = any(remark.startswith("Device: GPU") for remark in job.remarks)
         key = trustKey(job.request.method, "cuda" if onGpu else "cpu")
-        _learn(key, measuredTrustRate(volume, job.seconds))
+        _learn(key, measuredTrustRate(volume, len(job.result["slices"]), job.seconds))
 
     # Views
 

@@ -286,7 +286,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         plan, trustPlan = None, None
         if node.inputVolume is not None:
             device = self._devices.get("device", "cpu")
-            trustPlan = self.logic.trustPlan(node.inputVolume, request, device)
+            trustPlan = self.logic.trustPlan(node.inputVolume, request, device, node.slicesToScore())
             plan = self.logic.plan(node.inputVolume, request, device, self._estimatesError())
         self._expected = {
             "interpolate": plan.seconds if plan is not None else 0.0,
@@ -433,7 +433,10 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Start the trust check, or cancel it."""
         node = self._parameterNode
         self._startOrCancel(
-            "trust", lambda callbacks: self.logic.trust(node.inputVolume, node.request(), **callbacks)
+            "trust",
+            lambda callbacks: self.logic.trust(
+                node.inputVolume, node.request(), node.slicesToScore(), **callbacks
+            ),
         )
 
     def onNoiseButton(self, checked: bool = False) -> None:

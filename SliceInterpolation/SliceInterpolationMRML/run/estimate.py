@@ -95,16 +95,16 @@ def measuredRate(
     return rateKey(request.method, "cuda" if onGpu else "cpu", uncertainty), rate
 
 
-def trustSeconds(volume: Volume, method: str, device: str, rates: dict[str, float]) -> float:
-    """Seconds that a trust check of a scan will take; rates by `trustKey`."""
-    key = trustKey(method, device)
-    return _START_SECONDS["network"] + rates.get(key, _FIRST_TRUST_RATE) * _scoredMegapixels(volume)
+def trustSeconds(volume: Volume, count: int, method: str, device: str, rates: dict[str, float]) -> float:
+    """Seconds that a trust check of a scan by so many slices will take; rates by `trustKey`."""
+    rate = rates.get(trustKey(method, device), _FIRST_TRUST_RATE)
+    return _START_SECONDS["network"] + rate * _megapixelsOf(volume, count)
 
 
-def measuredTrustRate(volume: Volume, seconds: float) -> float:
-    """Seconds a megapixel that a trust check that is over took: of all methods together."""
+def measuredTrustRate(volume: Volume, count: int, seconds: float) -> float:
+    """Seconds a megapixel that a trust check by so many slices took: of all methods together."""
     spent = max(seconds - _START_SECONDS["network"], 0.1 * seconds)
-    return max(spent / max(_scoredMegapixels(volume), 1e-6), 1e-4)
+    return max(spent / max(_megapixelsOf(volume, count), 1e-6), 1e-4)
 
 
 def trustKey(method: str, device: str) -> str:
@@ -112,16 +112,16 @@ def trustKey(method: str, device: str) -> str:
     return f"trust-{rateKey(method, device)}"
 
 
-def scoredSlices(volume: Volume) -> int:
-    """How many slices a trust check of a scan predicts, each of them once by each method."""
+def scoredSlices(volume: Volume, slices: int | str) -> int:
+    """How many slices a trust check of a scan predicts, each of them once by each method; slices: as asked for."""
     from SliceInterpolationLib.reports.trust import slices_to_score
 
-    return slices_to_score(volume.slice_count)
+    return slices_to_score(volume.slice_count, slices)
 
 
-def _scoredMegapixels(volume: Volume) -> float:
+def _megapixelsOf(volume: Volume, count: int) -> float:
     rows, columns = volume.slices.shape[1:]
-    return scoredSlices(volume) * rows * columns / 1e6
+    return count * rows * columns / 1e6
 
 
 def megapixels(volume: Volume, factor: int, outputMode: str) -> float:
@@ -129,8 +129,7 @@ def megapixels(volume: Volume, factor: int, outputMode: str) -> float:
     predicted = (volume.slice_count - 1) * (factor - 1)
     if outputMode != "interpolated":
         predicted += volume.slice_count - 2
-    rows, columns = volume.slices.shape[1:]
-    return predicted * rows * columns / 1e6
+    return _megapixelsOf(volume, predicted)
 
 
 def rateKey(method: str, device: str, uncertainty: bool = False) -> str:

@@ -19,6 +19,7 @@ import slicer
 from SliceInterpolationLib.cli import PREDICTION_OPTIONS
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.files import read_file, write_volume
+from SliceInterpolationLib.reports.trust import DEFAULT_SLICES
 from SliceInterpolationLib.request import Request
 
 from ..i18n import _
@@ -204,10 +205,10 @@ def interpolationJob(
     return Job("interpolate", inputNode, request, [*arguments, "--progress", "json"], collect, **callbacks)
 
 
-def trustJob(inputNode, request: Request, **callbacks) -> Job:
+def trustJob(inputNode, request: Request, slices: int | str = DEFAULT_SLICES, **callbacks) -> Job:
     """A job whose result is the dict of the trust report, with the nodes of its display.
 
-    Of the request counts what `cli.PREDICTION_OPTIONS` names.
+    slices: how many are scored, evenly spread, or "all". Of the request counts what `cli.PREDICTION_OPTIONS` names.
     """
 
     def collect(job: Job, folder: Path, outcome: Outcome):
@@ -226,6 +227,8 @@ def trustJob(inputNode, request: Request, **callbacks) -> Job:
         "{input}",
         "--output",
         "{folder}/trust.json",
+        "--slices",
+        str(slices),
         *request.to_arguments(PREDICTION_OPTIONS),
     ]
     return Job("trust", inputNode, request, [*arguments, "--progress", "json"], collect, **callbacks)

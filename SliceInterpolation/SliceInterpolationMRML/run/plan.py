@@ -8,7 +8,7 @@ from SliceInterpolationLib.checks import check_interpolatable
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.interpolation import as_requested, check_gap, factor_for
 from SliceInterpolationLib.interpolators import CLASSICAL, METHODS, model_of
-from SliceInterpolationLib.reports.trust import BASELINES
+from SliceInterpolationLib.reports.trust import BASELINES, DEFAULT_SLICES
 from SliceInterpolationLib.request import Request
 from SliceInterpolationLib.volume import Volume
 
@@ -68,9 +68,15 @@ def planRun(
 
 
 def planTrust(
-    volume: Volume, request: Request, device: str = "cpu", rates: dict[str, float] | None = None
+    volume: Volume,
+    request: Request,
+    device: str = "cpu",
+    rates: dict[str, float] | None = None,
+    slices: int | str = DEFAULT_SLICES,
 ) -> Plan:
     """Say what a trust check of a scan would do; device and rates as of `planRun`, the rates by `trustKey`.
+
+    slices: how many are scored, or "all".
 
     Example::
 
@@ -83,11 +89,12 @@ def planTrust(
         model = model_of(request.method)
     except InputError as error:
         return Plan(inPanelWords(str(error)), problem=True)
-    seconds = trustSeconds(volume, request.method, device, rates or {})
+    count = scoredSlices(volume, slices)
+    seconds = trustSeconds(volume, count, request.method, device, rates or {})
     text = _(
         "{count} of the {all} slices are predicted by {methods} methods, about {time} on {device}."
     ).format(
-        count=scoredSlices(volume),
+        count=count,
         all=volume.slice_count,
         methods=len({request.method if model is None else model.name, *BASELINES}),
         time=formatSeconds(seconds),
