@@ -174,6 +174,31 @@ def test_dicom_series_are_found_wherever_their_files_lie(tmp_path):
     assert row["ml_before"] > 0
 
 
+def test_a_series_becomes_a_series(tmp_path):
+    pytest.importorskip("highdicom")
+    import pydicom
+
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_dicom(folder / "p1", small(0), "1.2.1")
+    write_volume(mask_of(small(0)), folder / "p1" / "mask.nrrd")
+    write_volume(small(1), folder / "two.nrrd")
+    settings = Settings.of(Request(method="linear"), "dicom", without=("trust", "noise"))
+    studies, _ = discover(folder, out)
+    records = [process(study, settings, out) for study in studies]
+    row = records[0]["rows"][0]
+    made, _ = read_volume(out / row["result"])
+    np.testing.assert_array_equal(made.array[::2], small(0).array)
+    assert made.provenance == "AS" * 7 + "A"
+    segmentation = pydicom.dcmread(out / row["mask_result"])
+    assert segmentation.Modality == "SEG"
+    assert segmentation.Rows == 48
+    assert sum(name.startswith("p1/") for name in records[0]["files"]) == 15
+    assert not process(studies[0], settings, out)["fresh"]
+    assert "no DICOM folder" in records[1]["failed"]
+    (out / row["result"] / "00003.dcm").unlink()
+    assert "not whole" in process(studies[0], settings, out)["failed"]
+
+
 def test_a_list_is_followed(tree, tmp_path):
     text = "study,series,mask\nP 1/ct,in/one.nrrd,\nP 2,in/deep/two.nii.gz,in/deep/two-mask.nii.gz\n"
     for head, separator in (("", ","), ("\ufeff", ";")):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 SAME = "same"
-FORMATS = (SAME, "nrrd", "nii.gz", "nii", "mha")
+DICOM = "dicom"
+FORMATS = (SAME, "nrrd", "nii.gz", "nii", "mha", DICOM)
 """Of the volumes that are written; the first one: as the scan, and .nrrd for DICOM."""
 
 PARTS = ("trust", "noise", "page")

@@ -11,14 +11,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..checks import check_volume
+from ..dicom import Run, check_series, need_highdicom, write_series
+from ..dicom.segmentation import write_segmentation
 from ..errors import Cancelled, InputError, OutputError, SliceInterpolationError
-from ..files import Outputs, check_writable, read_volumes
+from ..files import Outputs, check_writable, read_runs, read_volumes
 from ..files.formats import WRITABLE, suffix_of
 from ..files.sources import files_of
 from ..interpolation import Result, as_requested, interpolate
@@ -31,7 +33,7 @@ from ..reports.trust import TrustReport, trust
 from ..volume import Volume
 from .discovery import Study
 from .ledger import RECORD, STUDIES, UNFINISHED, is_full, read_record
-from .options import SAME
+from .options import DICOM, SAME
 from .settings import Settings
 
 PAGE = "report.html"
@@ -69,7 +71,7 @@ def _process(study: Study, settings: Settings, root: Path) -> dict[str, Any]:
             "settings": settings.as_dict(),
             "version": __version__,
         }
-        record = plain({**record, "rows": rows, "files": {path.name: path.stat().st_size for path in paths}})
+        record = plain({**record, "rows": rows, "files": _sizes(folder, paths)})
         with Outputs() as outputs:
             outputs.text(folder / RECORD, json.dumps(record, indent=1) + "\n")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +86,12 @@ def _process(study: Study, settings: Settings, root: Path) -> dict[str, Any]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return {**record, "fresh": True}
+
+
+def _sizes(folder: Path, paths: list[Path]) -> dict[str, int]:
+    """The size of every file written, also of those in folders of their own."""
+    files = [file for path in paths for file in files_of(path)]
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
 
 
 def fingerprint(study: Study, settings: Settings) -> tuple[str, dict[str, str]]:
@@ -161,33 +169,44 @@ class _Work:
 
     def do(self) -> tuple[list[dict[str, Any]], list[Path]]:
         """Make everything; returns a row of the table for each volume, and the files written."""
-        with Outputs(self.study.scan, *self.study.masks) as outputs:
+        with Outputs(self.study.scan, *self.study.masks) as outputs, self._images() as scan:
             with self.timed("read"):
-                volumes, remarks = self._read()
-            suffix = self._suffix()
+                volumes, runs, remarks = self._read(scan)
             rows = []
-            for number, volume in enumerate(volumes, start=1):
-                run = f"-run{number}" if len(volumes) > 1 else ""
-                check_writable(f"x{suffix}", volume)
-                rows.append(
-                    {
-                        "study": self.study.name,
-                        "run": number,
-                        **self._one(volume, remarks, run, suffix, outputs),
-                    }
-                )
+            for number, (volume, run) in enumerate(zip(volumes, runs), start=1):
+                name = self.stem + (f"-run{number}" if len(volumes) > 1 else "")
+                row = self._one(volume, run, remarks, name, outputs)
+                rows.append({"study": self.study.name, "run": number, **row})
             if self.study.masks and not self.measured:
                 read_segmentation(self.study.masks[0], volumes[0])  # says what is wrong with it
         return rows, outputs.paths
 
-    def _read(self) -> tuple[list[Volume], list[str]]:
+    @contextmanager
+    def _images(self) -> Iterator[Path]:
+        """The file or folder to read: of a series found in a tree its images alone, whatever else lies beside them."""
         if not self.study.files:
-            return read_volumes(self.study.scan, self.study.series or None)
-        # The images of the series alone: whatever else lies in their folders is neither read nor hashed.
+            yield Path(self.study.scan)
+            return
         with tempfile.TemporaryDirectory(prefix="series-") as staged:
             for number, file in enumerate(self.study.files):
                 _link(Path(file), Path(staged, f"{number:06}-{Path(file).name}"))
-            return read_volumes(staged, self.study.series)
+            yield Path(staged)
+
+    def _read(self, scan: Path) -> tuple[list[Volume], list[Run | None], list[str]]:
+        """The volumes, the DICOM images they came from where these are needed, and remarks."""
+        series = self.study.series or None
+        if self.settings.output_format != DICOM:
+            volumes, remarks = read_volumes(scan, series)
+            for volume in volumes:
+                check_writable(f"x{self._suffix()}", volume)
+            return volumes, [None] * len(volumes), remarks
+        if self.study.masks:
+            need_highdicom()
+        runs, remarks = read_runs(scan, series)
+        axis = self.settings.request.axis
+        for run in runs:
+            check_series(run.volume if axis == "auto" else run.volume.along(axis), run)
+        return [run.volume for run in runs], list(runs), remarks
 
     def _suffix(self) -> str:
         if self.settings.output_format != SAME:
@@ -196,15 +215,13 @@ class _Work:
         return suffix if suffix in WRITABLE else ".nrrd"
 
     def _one(
-        self, volume: Volume, remarks: list[str], run: str, suffix: str, outputs: Outputs
+        self, volume: Volume, run: Run | None, remarks: list[str], name: str, outputs: Outputs
     ) -> dict[str, Any]:
-        """The row of one volume; its files are written."""
+        """The row of one volume; its files are written, and called `name`."""
         self.seconds = {"read": self.seconds["read"]}
         request, told = self.settings.request, list(remarks)
         check_volume(volume, request.force)
         volume = as_requested(volume, request, told)
-        if not volume.units_guessed:
-            request = replace(request, units="auto")
         with self.timed("interpolate"):
             result = interpolate(volume, request, progress=self.progress)
         self._check_method(result)
@@ -217,21 +234,15 @@ class _Work:
                 along = noise_before_and_after(volume, result.volume)
         with self.timed("measure"):
             measured = self._measure(volume, result.volume, told)
-        names = {"result": f"{self.stem}{run}{suffix}"}
+        write = self._write_volumes if run is None else partial(self._write_dicom, run)
         with self.timed("write"):
-            outputs.volume(result.volume, self.folder / names["result"], self.settings.compress)
-            for number, one in enumerate(measured, start=1):
-                count = f"-{number}" if len(measured) > 1 else ""
-                names.setdefault("mask_result", f"{self.stem}{run}-mask{count}{suffix}")
-                outputs.volume(
-                    one.carried, self.folder / f"{self.stem}{run}-mask{count}{suffix}", compress=True
-                )
+            names = write(result.volume, [one.carried for one in measured], name, outputs)
         segments = [row for one in measured for row in one.rows]
         if "page" not in self.settings.without:
-            names["page"] = f"{run[1:]}{'-' if run else ''}{PAGE}"
+            names["page"] = PAGE if name == self.stem else f"{name}-{PAGE}"
             with self.timed("page"):
                 page = study_page(
-                    volume, result.volume, title=f"{self.study.name}{run}", trust=report, noise=noise,
+                    volume, result.volume, title=self.study.name + name[len(self.stem) :], trust=report, noise=noise,
                     noise_rows=along, measurements=segments, remarks=told,
                 )  # fmt: skip
                 outputs.text(self.folder / names["page"], page)
@@ -244,6 +255,34 @@ class _Work:
             **{f"{part}_s": round(seconds, 3) for part, seconds in self.seconds.items()},
             "total_s": round(sum(self.seconds.values()), 3),
         }
+
+    def _write_volumes(
+        self, made: Volume, masks: list[Volume], name: str, outputs: Outputs
+    ) -> dict[str, str]:
+        """Write a result and its masks as volume files; what each of them is called, by its column of the table."""
+        suffix = self._suffix()
+        names = {"result": f"{name}{suffix}"}
+        outputs.volume(made, self.folder / names["result"], self.settings.compress)
+        for mask, title in zip(masks, _numbered(f"{name}-mask", masks)):
+            outputs.volume(mask, self.folder / f"{title}{suffix}", compress=True)
+            names.setdefault("mask_result", f"{title}{suffix}")
+        return names
+
+    def _write_dicom(
+        self, run: Run, made: Volume, masks: list[Volume], name: str, outputs: Outputs
+    ) -> dict[str, str]:
+        """As `_write_volumes`, as a series in a folder, and segmentations that refer to it."""
+        names = {"result": name}
+        with outputs.new_folder(self.folder / name) as folder:
+            write_series(made, run, folder, progress=self.progress)
+            series = read_runs(folder)[0][0]
+            for mask, title in zip(masks, _numbered(f"{name}-mask", masks)):
+                names.setdefault("mask_result", f"{title}.dcm")
+                with outputs.file(self.folder / f"{title}.dcm") as aside:
+                    write_segmentation(
+                        mask, series, aside, name="Segments, carried", made_by=made.history[-1]
+                    )
+        return names
 
     def _attempt(self, part: str, what: str, make: Any, volume: Volume, told: list[str]) -> Any:
         """A report on the scan, or None with a warning where the scan does not allow it; its remarks are told."""
@@ -327,6 +366,11 @@ class _Work:
         """Stop where the batch has been cancelled, which takes the folder away."""
         if not self.folder.is_dir():
             raise Cancelled("The batch was cancelled.")
+
+
+def _numbered(name: str, among: list[Volume]) -> list[str]:
+    """The name, with a number where there are several."""
+    return [name] if len(among) == 1 else [f"{name}-{number}" for number in range(1, len(among) + 1)]
 
 
 def _link(source: Path, target: Path) -> None:
