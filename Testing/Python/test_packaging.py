@@ -17,7 +17,7 @@ API = json.loads((ROOT / "Testing/Desktop/slicer-desktop-api.json").read_text())
 SOURCES = [MODULE / "SliceInterpolation.py", *sorted((MODULE / "SliceInterpolationMRML").rglob("*.py"))]
 SELF_TESTS = sorted((ROOT / "Testing/Slicer").glob("*.py"))
 PLAIN_QT = {"Qt", "QUrl", "QDesktopServices", "QCursor", "QColor", "QIcon", "QKeySequence", "QShortcut"}
-PLAIN_QT |= {"QEvent", "QObject"}
+PLAIN_QT |= {"QEvent", "QObject", "QTableWidgetItem"}
 """Qt classes that the list does not describe."""
 
 

@@ -21,6 +21,7 @@ from ..run.dicomFiles import isFromDicom, newFolderIn
 from ..run.estimate import TimeLeft
 from ..views import shared
 from . import state
+from .batch import BatchSection
 from .labels import LineKeeper, say
 from .logic import SliceInterpolationLogic
 
@@ -102,6 +103,12 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self._lineKeeper.watch(label)
             say(label, "")
         self.logic.compareView.follow(self.onComparisonChanged)
+        self.batch = BatchSection(
+            self.ui.batchPlace,
+            self.resourcePath("UI/SliceInterpolationBatch.ui"),
+            lambda: self._parameterNode.request(),
+            self.onStudyOpened,
+        )
         self._fillMethods()
         self._fillDevices()
         self.initializeParameterNode()
@@ -115,6 +122,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if self._probe is not None:
             self._probe.cancel()
         if self.logic is not None:
+            self.batch.cleanup()
             self.logic.cancel()
             shared.remove()
 
@@ -586,6 +594,13 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if path:
             with slicer.util.tryWithErrorDisplay(_("The table cannot be saved.")):
                 self.logic.saveTable(self._figures("measure")["table"], path)
+
+    def onStudyOpened(self, scanNode, resultNode) -> None:
+        """Take a study of a batch as input and result, and compare them."""
+        node = self._parameterNode
+        node.inputVolume, node.resultVolume = scanNode, resultNode
+        self.logic.compare(scanNode, resultNode, _byRows(node.arrangement))
+        self._updatePanel()
 
     def onInstallButton(self, checked: bool = False) -> None:
         """Install PyTorch, after asking."""

@@ -20,6 +20,7 @@ from ..i18n import _
 
 TORCH_REQUIREMENT = ">=2.1"
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
+BATCH_REQUIREMENTS = ("distributed>=2024.1", "pyarrow>=14", "cryptography>=41")
 _OFFLINE = _(
     "On a computer without network, copy a wheel of torch there and run "
     "'PythonSlicer -m pip install --no-index --find-links FOLDER torch'."
@@ -111,10 +112,30 @@ def offerPackages() -> None:
         return
     _declined.add("packages")  # whatever becomes of it
     try:
-        _install(missing)
+        _install(missing, _("Closed surfaces of segments are not measured without."))
     except Exception as error:  # declined, no network, no pip: the run goes on without
         logging.warning("SliceInterpolation: %s not installed: %s", ", ".join(missing), error)
     importlib.invalidate_caches()
+
+
+def ensureBatchPackages() -> None:
+    """Install what a batch needs, after asking. Raises DependencyError where it is missing then."""
+    missing = [requirement for requirement in BATCH_REQUIREMENTS if not _isInstalled(requirement)]
+    if not missing:
+        return
+    reason = ""
+    try:
+        _install(missing, _("A batch needs them."))
+    except Exception as error:
+        reason = f" ({error})"
+    importlib.invalidate_caches()
+    missing = [requirement for requirement in missing if not _isInstalled(requirement)]
+    if missing:
+        raise DependencyError(
+            _(
+                "A batch needs {packages}, not installed here{reason}; press Start again to install them."
+            ).format(packages=", ".join(missing), reason=reason)
+        )
 
 
 def missingPackages() -> list[str]:
@@ -131,14 +152,12 @@ def _isInstalled(requirement: str) -> bool:
     return True
 
 
-def _install(requirements: list[str]) -> None:
+def _install(requirements: list[str], why: str) -> None:
     try:
         from slicer.packaging import pip_ensure  # from 5.11 on; it asks by itself
     except ImportError:
         if slicer.util.confirmOkCancelDisplay(
-            _("Install {packages}? Closed surfaces of segments are not measured without.").format(
-                packages=", ".join(requirements)
-            )
+            _("Install {packages}? {why}").format(packages=", ".join(requirements), why=why)
         ):
             slicer.util.pip_install(" ".join(requirements))
         return

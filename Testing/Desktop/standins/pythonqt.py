@@ -226,6 +226,7 @@ def makeQtModule() -> types.ModuleType:
         ),
         *("QLineEdit", "QTextEdit", "QSlider", "QGroupBox", "QFileDialog", "QMessageBox", "QVBoxLayout"),
         *("QHBoxLayout", "QFormLayout", "QToolButton", "QAction", "QMenu", "QDialog", "QFrame"),
+        "QTableWidget",
     ):
         module = QtGui if name == "QAction" else QtWidgets
         setattr(qt, name, register(getattr(module, name), f"qt.{name}"))
@@ -235,6 +236,7 @@ def makeQtModule() -> types.ModuleType:
         setattr(qt, name, getattr(QtCore, name))
     for name in ("QIcon", "QColor", "QPixmap", "QDesktopServices"):
         setattr(qt, name, getattr(QtGui, name))
+    qt.QTableWidgetItem = QtWidgets.QTableWidgetItem
     qt.Qt, qt.QEvent = QtCore.Qt, QtCore.QEvent
     qt.QUiLoader = UiLoader
     return qt
