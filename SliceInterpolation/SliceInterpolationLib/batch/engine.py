@@ -234,6 +234,9 @@ def _on_this_machine(workers: Workers, settings: Settings, tell: Callable[[str],
         },
         "distributed.scheduler.allowed-failures": _LIVES,
         "distributed.scheduler.worker-saturation": 1.0,
+        # Both grow with every study, and tell nothing of work that is one call.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.low-level-log-length": 100,
         # A study holds what it needs until it is done: there is nothing to spill, and waiting frees nothing.
         **{f"distributed.worker.memory.{what}": False for what in ("target", "spill", "pause")},
     }

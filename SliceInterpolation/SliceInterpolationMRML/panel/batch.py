@@ -21,10 +21,15 @@ from SliceInterpolationLib.request import Request
 from ..i18n import _
 from ..run.process import CANCELLED, DONE, POLL_MS, Outcome, Run
 from ..run.words import formatSeconds, inPanelWords
+from .labels import LineKeeper, say
 
 STUDY, STATE, SLICES, GAIN, BEFORE, AFTER, WHY = range(7)
 _STOP_S = 20.0
 """How long a batch may take to stop by itself, before its processes are ended."""
+
+
+_FITTED = 20
+"""Columns get the width of so many rows; with more it would take long."""
 
 
 class BatchSection:
@@ -47,6 +52,8 @@ class BatchSection:
         self._timer = None
         self._stopAt: float | None = None
         ui = self.ui
+        self._lineKeeper = LineKeeper()
+        self._lineKeeper.watch(ui.batchStatusLabel)
         ui.batchInputButton.connect(
             "clicked(bool)", lambda checked=False: self._choose(ui.batchInputLineEdit)
         )
@@ -58,7 +65,7 @@ class BatchSection:
         ui.batchStartButton.connect("clicked(bool)", self.onStartButton)
         ui.batchIndexButton.connect("clicked(bool)", self.onIndexButton)
         ui.batchTable.connect("cellDoubleClicked(int,int)", self.onDoubleClick)
-        self._say("")
+        say(ui.batchStatusLabel, "")
         self.update()
 
     def cleanup(self) -> None:
@@ -111,10 +118,6 @@ class BatchSection:
             return _("Choose a folder for the results first.")
         return ""
 
-    def _say(self, text: str) -> None:
-        self.ui.batchStatusLabel.text = text
-        self.ui.batchStatusLabel.visible = bool(text)
-
     def _showRows(self, rows: list[dict[str, Any]]) -> None:
         """Add rows of the table of results, or bring them up to date."""
         table = self.ui.batchTable
@@ -132,6 +135,9 @@ class BatchSection:
                 item.setData(qt.Qt.DisplayRole, value)  # numbers, so that they are sorted as such
             self._items[key][WHY].setToolTip(_cells(row)[WHY])
         table.sortingEnabled = True
+        if len(self.rows) <= _FITTED:
+            for column in range(WHY):
+                table.resizeColumnToContents(column)
 
     def _clear(self) -> None:
         self.ui.batchTable.rowCount = 0
@@ -189,7 +195,7 @@ class BatchSection:
             ]
         )
         self.ui.batchProgressBar.maximum = 0  # busy
-        self._say(_("Looking for scans..."))
+        say(self.ui.batchStatusLabel, _("Looking for scans..."))
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self._poll)
@@ -250,7 +256,7 @@ class BatchSection:
         if entry.get("eta_s"):
             parts.append(_("about {time} left").format(time=formatSeconds(entry["eta_s"])))
         if self._stopAt is None:
-            self._say(", ".join(parts))
+            say(self.ui.batchStatusLabel, ", ".join(parts))
 
     def _onFinished(self, outcome: Outcome) -> None:
         if self._timer is not None:
@@ -259,9 +265,9 @@ class BatchSection:
             self._timer = None
         self._stopAt = None
         if outcome.state == DONE:
-            self._say(outcome.result.get("message") or "")
+            say(self.ui.batchStatusLabel, outcome.result.get("message") or "")
         else:
-            self._say(inPanelWords(outcome.message))
+            say(self.ui.batchStatusLabel, inPanelWords(outcome.message))
             if outcome.state != CANCELLED:
                 slicer.util.errorDisplay(_("The batch has ended: {reason}").format(reason=outcome.message))
         self.update()
