@@ -38,6 +38,9 @@ def test_ready_enables_what_can_be_done():
     assert disabled == {
         *PLOTS.values(),
         *(name.replace("Plot", "Table") for name in PLOTS.values()),
+        "trustMeansButton",
+        "noiseBeforePlotButton",
+        "noiseBeforeTableButton",
         "mapComboBox",
         "exportButton",
         "installButton",

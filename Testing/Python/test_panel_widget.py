@@ -422,6 +422,9 @@ def test_trust_check(panel):
     panel.ui.trustPlotButton.click()
     layout = slicer.app.layoutManager().layout
     assert slicer.modules.plots.logic().GetLayoutWithPlot(layout) == layout
+    panel.ui.trustMeansButton.click()
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    assert selection.GetActiveTableID() == panel.logic.job.result["nodes"]["means"].GetID()
 
 
 def test_all_slices_are_scored_where_they_are_asked_for(panel):
@@ -494,6 +497,10 @@ def test_noise_maps_and_region(panel, desktop):
     assert slicer.modules.tables.logic().GetLayoutWithTable(layout) == layout
     selection = slicer.app.applicationLogic().GetSelectionNode()
     assert selection.GetActiveTableID() == nodes["table"].GetID()
+    panel.ui.noiseBeforeTableButton.click()
+    assert selection.GetActiveTableID() == nodes["alternationTable"].GetID()
+    panel.ui.noiseBeforePlotButton.click()
+    assert selection.GetActivePlotChartID() == nodes["alternationPlot"].GetID()
     assert "Choose a region first." in panel.ui.regionButton.toolTip
     roi = desktop.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
     bounds = [0.0] * 6

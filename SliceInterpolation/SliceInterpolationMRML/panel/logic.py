@@ -376,12 +376,15 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         if name:
             showOver(*maps[name])
 
-    def showTable(self, scanNode, kind: str) -> None:
-        """Show the table of a trust check, noise maps or measurement; the layout changes to one with a table."""
+    def showTable(self, scanNode, kind: str, name: str = "") -> None:
+        """Show a table of a trust check, noise maps or measurement; the layout changes to one with a table.
+
+        name: as of `figures`, by default the main table.
+        """
         from ..figures.tablesAndPlots import showTable
 
         nodes = self.figures(scanNode)[kind]
-        showTable(nodes["bySlice" if kind == "trust" else "table"])
+        showTable(nodes[name or ("bySlice" if kind == "trust" else "table")])
 
     def saveReport(
         self,

@@ -95,6 +95,9 @@ def looks(choices: Choices) -> dict[str, Look]:
         "noisePlotButton": _plotLook(choices, "noise"),
         "measurePlotButton": _plotLook(choices, "measure"),
         **{f"{kind}TableButton": _tableLook(choices, kind) for kind in ("trust", "noise", "measure")},
+        "trustMeansButton": _tableLook(choices, "trust", _("Show the mean figures of each method.")),
+        "noiseBeforePlotButton": _plotLook(choices, "noise", _beforeAndAfter()),
+        "noiseBeforeTableButton": _tableLook(choices, "noise", _beforeAndAfter()),
         "reportButton": _runLook(choices, "report"),
         "samplePhantomButton": _runLook(choices, "phantom"),
         "dicomButton": _runLook(choices, "dicom"),
@@ -275,17 +278,22 @@ def _runLook(choices: Choices, kind: str) -> Look:
     return _look(problem, help_, text)
 
 
-def _plotLook(choices: Choices, kind: str) -> Look:
+def _plotLook(choices: Choices, kind: str, help_: str = "") -> Look:
     return _look(
         "" if kind in choices.shown else _("There is nothing to plot yet."),
-        _("Show the plot in the views."),
+        help_ or _("Show the plot in the views."),
     )
 
 
-def _tableLook(choices: Choices, kind: str) -> Look:
+def _tableLook(choices: Choices, kind: str, help_: str = "") -> Look:
     return _look(
-        "" if kind in choices.shown else _("There is no table yet."), _("Show the table in the views.")
+        "" if kind in choices.shown else _("There is no table yet."),
+        help_ or _("Show the table in the views."),
     )
+
+
+def _beforeAndAfter() -> str:
+    return _("Show the noise of every slice of scan and result, which tells whether it goes up and down.")
 
 
 def _noInstall(choices: Choices) -> str:

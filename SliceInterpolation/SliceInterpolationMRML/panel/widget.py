@@ -86,6 +86,15 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             (self.ui.measurePlotButton, lambda checked=False: self.onPlotButton("measure")),
             (self.ui.trustTableButton, lambda checked=False: self.onTableButton("trust")),
             (self.ui.noiseTableButton, lambda checked=False: self.onTableButton("noise")),
+            (self.ui.trustMeansButton, lambda checked=False: self.onTableButton("trust", "means")),
+            (
+                self.ui.noiseBeforePlotButton,
+                lambda checked=False: self.onPlotButton("noise", "alternationPlot"),
+            ),
+            (
+                self.ui.noiseBeforeTableButton,
+                lambda checked=False: self.onTableButton("noise", "alternationTable"),
+            ),
             (self.ui.measureTableButton, lambda checked=False: self.onTableButton("measure")),
             (self.ui.exportButton, self.onExportButton),
             (self.ui.reportButton, self.onReportButton),
@@ -388,16 +397,16 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if self.logic.comparing:
             self.logic.setSlab(thicknessMm)
 
-    def onPlotButton(self, kind: str) -> None:
-        """Show the plot of the trust check, the noise maps or the measurement."""
+    def onPlotButton(self, kind: str, name: str = "plot") -> None:
+        """Show a plot of the trust check, the noise maps or the measurement."""
         with slicer.util.tryWithErrorDisplay(_("The plot cannot be shown.")):
-            self.logic.showPlot(self._figures(kind)["plot"])
+            self.logic.showPlot(self._figures(kind)[name])
         self._updatePanel()
 
-    def onTableButton(self, kind: str) -> None:
-        """Show the table of the trust check, the noise maps or the measurement."""
+    def onTableButton(self, kind: str, name: str = "") -> None:
+        """Show a table of the trust check, the noise maps or the measurement."""
         with slicer.util.tryWithErrorDisplay(_("The table cannot be shown.")):
-            self.logic.showTable(slicer.mrmlScene.GetNodeByID(self._figuredScans[kind]), kind)
+            self.logic.showTable(slicer.mrmlScene.GetNodeByID(self._figuredScans[kind]), kind, name)
         self._updatePanel()
 
     def onMapChosen(self, index: int) -> None:
