@@ -24,6 +24,7 @@ from . import __version__, cancel, process
 from .errors import InputError
 from .progress import MODES, Reporter
 from .request import Request
+from .thick import PROFILES, thicken
 
 if TYPE_CHECKING:
     from .dicom import Run
@@ -36,6 +37,8 @@ PREDICTION_OPTIONS = ("method", "axis", "device", "units")
 
 TRAINER = {"train": "train a network on scans of your own", "publish": "make a model of a training run"}
 """Commands of the package SliceInterpolationTrainerLib, which need not be installed."""
+
+_TRAINER_PACKAGE = "SliceInterpolationTrainerLib"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -219,6 +222,19 @@ def _parser() -> argparse.ArgumentParser:
         add("batch", _batch, "interpolate all scans of a folder tree or a list, with a table and pages")
     )
 
+    command = add("thicken", _thicken, "make thick slices of thin ones")
+    add_input(command)
+    command.add_argument("output", metavar="OUTPUT", help=".nrrd, .nii.gz, .nii or .mha")
+    command.add_argument("--factor", type=_count, required=True, metavar="N", help="slice spacing times N")
+    command.add_argument(
+        "--profile",
+        choices=PROFILES,
+        default=PROFILES[0],
+        help="slab: each slice the mean over the new spacing (default); thin: every N-th slice as it is",
+    )
+    command.add_argument("--compress", action="store_true", help="write compressed (slower)")
+    Request.add_arguments(command, ("axis", "units"))
+
     command = add("models", _models, "list, describe, add, trust or remove networks")
     command.add_argument(
         "action", nargs="?", choices=("list", "info", "add", "trust", "remove"), default="list"
@@ -249,13 +265,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _trainer() -> ModuleType:
     """The command line of the trainer. InputError where it is not installed."""
-    name = "SliceInterpolationTrainerLib"
-    if find_spec(name) is None:
+    if find_spec(_TRAINER_PACKAGE) is None:
         raise InputError(
             "Training needs the package SliceInterpolationTrainer, which is not installed here; install it with "
             "pip install 'slice-interpolation[train]', or put its folder on PYTHONPATH."
         )
-    return import_module(f"{name}.__main__")
+    return import_module(f"{_TRAINER_PACKAGE}.__main__")
 
 
 def _add_batch(command: argparse.ArgumentParser) -> None:
@@ -681,6 +696,31 @@ def _batch(options: argparse.Namespace, reporter: Reporter) -> None:
     )  # fmt: skip
 
 
+def _thicken(options: argparse.Namespace, reporter: Reporter) -> None:
+    from .checks import check_volume
+    from .files import check_writable, read_volume
+    from .interpolation import with_units
+
+    request = Request.from_options(options)
+    with _outputs(options.input) as outputs:
+        outputs.check_volume(options.output)
+        volume, remarks = read_volume(options.input, options.series)
+        check_volume(volume)
+        volume = with_units(volume, request, remarks)
+        if request.axis != "auto":
+            volume = volume.along(request.axis)
+        check_writable(options.output, volume)
+        made = thicken(volume, options.factor, options.profile)
+        for remark in remarks:
+            reporter.message(remark)
+        reporter.message(
+            f"{volume.slice_count} slices at {volume.slice_spacing:.4g} mm -> {made.slice_count} at "
+            f"{made.slice_spacing:.4g} mm, {made.slice_thickness:.4g} mm thick"
+        )
+        outputs.volume(made, options.output, options.compress)
+    reporter.result(outputs.paths, provenance=made.provenance)
+
+
 def _models(options: argparse.Namespace, reporter: Reporter) -> None:
     from .catalogue import find_model, remove_model
     from .catalogue.adding import add_model, trust_model
@@ -737,8 +777,37 @@ def _list_models(reporter: Reporter) -> None:
         lines.append(f"user models: {user_folder()}")
     except InputError as error:
         lines.append(f"user models: none. {error}")
+    networks = _networks([card["architecture"] for card in usable])
+    lines += ["", "networks, and the recipes that train them (slice-interpolation train):"]
+    for network in networks:
+        state = "with weights" if network["weights"] else "no weights"
+        lines.append(
+            f"{network['architecture']:<24}{state:<16}{', '.join(network['recipes']) or network['note']}"
+        )
     reasons = [{"name": folder.name, "reason": folder.reason} for folder in unusable]
-    reporter.result(answer="\n".join(lines), models=usable, unusable=reasons)
+    reporter.result(answer="\n".join(lines), models=usable, unusable=reasons, networks=networks)
+
+
+def _networks(with_weights: Sequence[str]) -> list[dict[str, Any]]:
+    """Every architecture of the catalogue: whether a model has weights for it, and which recipes train it."""
+    from .networks import ARCHITECTURES
+
+    recipes, note = {}, "needs the package SliceInterpolationTrainer"
+    if find_spec(_TRAINER_PACKAGE) is not None:
+        try:
+            recipes = import_module(f"{_TRAINER_PACKAGE}.recipes").recipes_by_network()
+        except ImportError as error:
+            note = f"needs the Python package {error.name}"
+    scripts = "a program that somebody else has trained: models add FOLDER"
+    return [
+        {
+            "architecture": name,
+            "weights": name in with_weights,
+            "recipes": recipes.get(name, []),
+            "note": scripts if name == "torchscript" else note,
+        }
+        for name in ARCHITECTURES
+    ]
 
 
 def _phantom(options: argparse.Namespace, reporter: Reporter) -> None:

@@ -33,23 +33,26 @@ def slab_mean(slices: np.ndarray, center: int, count: int) -> np.ndarray:
     return out
 
 
-def thicken(volume: Volume, factor: int, thickness: int | None = None) -> Volume:
-    """A volume with every `factor`-th slice, each the mean of `thickness` slices around it (default: factor).
+def thicken(volume: Volume, factor: int, profile: str = "slab") -> Volume:
+    """A volume with every `factor`-th slice; see `PROFILES` for what each of them is.
 
-    The first slice is the first whose mean is complete, so that nothing is made up at the ends. The slices lie where
-    the ones that they are centered on lie; the type of the voxels stays. thickness 1 keeps single slices as they are.
-    Raises InputError where fewer than two slices would be left, and for numbers below 1.
+    The first slice of a slab is the first whose mean is complete, so that nothing is made up at the ends. The slices
+    lie where the ones that they are centered on lie; the type of the voxels stays, and the volume that is given too.
+    Raises InputError where fewer than two slices would be left, for a factor below 2, and for an unknown profile.
     """
-    thickness = factor if thickness is None else thickness
-    if factor < 1 or thickness < 1 or (factor == 1 and thickness == 1):
-        raise InputError("Give a factor of 2 or more, or slices of more than one of the given ones.")
+    if factor < 2:
+        raise InputError(f"The factor must be a whole number of 2 or more, not {factor}.")
+    if profile not in PROFILES:
+        raise InputError(f"The profile must be one of {', '.join(PROFILES)}, not '{profile}'.")
+    thickness = factor if profile == "slab" else 1
     half = len(slab_weights(thickness)) // 2
     centers = range(half, volume.slice_count - half, factor)
     if len(centers) < 2:
         raise InputError(
-            f"{volume.slice_count} slices are too few for a factor of {factor} and a thickness of {thickness} "
-            "slices: fewer than two would be left."
+            f"{volume.slice_count} slices are too few for a factor of {factor}: fewer than two would be left."
         )
+    if thickness > 1:
+        volume = volume.without_padding()
     stack, dtype = volume.slices, volume.array.dtype
     made = np.empty((len(centers), *stack.shape[1:]), dtype=dtype)
     for number, center in enumerate(centers):
@@ -58,15 +61,12 @@ def thicken(volume: Volume, factor: int, thickness: int | None = None) -> Volume
             continue
         image = slab_mean(stack, center, thickness)
         made[number] = np.rint(image) if dtype.kind in "iu" else image
+    letters = [volume.provenance[center] if thickness == 1 else UNKNOWN for center in centers]
     given = volume.slice_thickness or volume.slice_spacing
     return volume.thinned(
         made,
         half,
         factor,
-        "".join(volume.provenance[center] for center in centers)
-        if thickness == 1
-        else UNKNOWN * len(centers),
-        slice_thickness=volume.slice_thickness
-        if thickness == 1
-        else given + (thickness - 1) * volume.slice_spacing,
+        "".join(letters),
+        slice_thickness=given + (thickness - 1) * volume.slice_spacing,
     )

@@ -12,12 +12,10 @@ import numpy as np
 import torch
 
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationLib.thick import slab_mean
+from SliceInterpolationLib.thick import PROFILES, slab_mean
 from SliceInterpolationLib.volume import AIR_LIMIT_HU
 
 from .data import ATTEMPTS, MOSTLY_AIR, Stack
-
-PROFILES = ("thin", "slab")
 
 
 class BlockSampler:

@@ -15,10 +15,10 @@ from typing import Any
 from SliceInterpolationLib.errors import InputError
 from SliceInterpolationLib.networks import ARCHITECTURES
 
+from .recipes import FOLDER, names
 from .tasks import TASKS
 from .training import TrainingConfig
 
-FOLDER = Path(__file__).parent / "recipes"
 VARIANTS = ("as published", "robust")
 _BUDGET = ("minutes", "steps", "seed", "precision")
 
@@ -71,7 +71,7 @@ class Recipe:
 
 def bundled_recipes() -> list[Recipe]:
     """The recipes that come with the trainer, by name."""
-    return [read_recipe(path) for path in sorted(FOLDER.glob("*.yaml"), key=lambda path: path.stem)]
+    return [read_recipe(FOLDER / f"{name}.yaml") for name in names()]
 
 
 def find_recipe(name: str) -> Recipe:
@@ -82,7 +82,7 @@ def find_recipe(name: str) -> Recipe:
             raise InputError(f"There is no recipe file '{path}'; check the path.")
         return read_recipe(path)
     if not (FOLDER / f"{name}.yaml").is_file() or path.name != name:
-        known = ", ".join(sorted(one.stem for one in FOLDER.glob("*.yaml")))
+        known = ", ".join(names())
         raise InputError(
             f"There is no recipe '{name}'; known are {known}. Your own is given by its file, NAME.yaml."
         )

@@ -517,6 +517,7 @@ OPTIONS = {
     "page": ["scan.nrrd", "--output", "page.html"],
     "phantom": ["phantom.nrrd", "--size", "16", "--slices", "2"],
     "models": ["list"],
+    "thicken": ["scan.nrrd", "thick.nrrd", "--factor", "2"],
 }
 FLAGS = sorted({
     "--factor", "--method", "--output-mode", "--strength", "--axis", "--device", "--units", "--force", "--uncertainty",
