@@ -45,9 +45,9 @@ class Crew:
 
     def average(self, tensors: Iterable[torch.Tensor]) -> None:
         """Replace tensors of one type by their mean over all processes, in a single exchange."""
-        if self.size == 1:
-            return
         tensors = list(tensors)
+        if self.size == 1 or not tensors:
+            return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         distributed.all_reduce(flat)
         flat /= self.size

@@ -213,9 +213,7 @@ class Training:
                 return
             found.update(terms)
         self.guard.passed(first)
-        self.crew.average(
-            [buffer for buffer, _ in buffers if buffer.is_floating_point()] if self.crew.size > 1 else []
-        )
+        self.crew.average([buffer for buffer, _ in buffers if buffer.is_floating_point()])
         self._update_average()
         for name, value in found.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.item()

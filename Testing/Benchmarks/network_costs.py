@@ -29,6 +29,7 @@ NEEDS = {
     "rife-style": "any factor; 2 slices; brain window",
     "ifrnet-style": "any factor; 2 slices; brain window",
     "saint": "whole factors; the whole stack, sagittal and coronal; gap and pixel size",
+    "i3net": "factor 2; 4 slices; HU from -1024 to 3071",
     "acvtt": "whole factors; the whole stack, sagittal and coronal, and 3 axial slices as references",
 }
 """What a network must be given; "any factor" includes positions of one's own choice."""
@@ -108,6 +109,9 @@ def _work(name: str, network) -> list[tuple[float, object]]:
     if name == "flow-refine":
         slices = 1000 * torch.rand(1, 4, SIDE, SIDE)
         return [(1, lambda: network(slices, 5 * one, 0.5 * one, 0.5 * one))]
+    if name == "i3net":
+        four = torch.rand(1, 4, SIDE, SIDE)
+        return [(1, lambda: network(four))]
     if name == "ddpm":
         step = torch.zeros(1, dtype=torch.long)
         return [(network.sampling_steps, lambda: network.denoise(pair[:, :1], pair, step))]
