@@ -28,6 +28,7 @@ from test_dicom_others import (
 )
 
 from SliceInterpolationLib import interpolate, read_volume, write_volume
+from SliceInterpolationLib.catalogue import find_model, model_hash
 from SliceInterpolationLib.cli import main
 from SliceInterpolationLib.dicom import read_series, write_series
 from SliceInterpolationLib.volume import Volume
@@ -164,6 +165,35 @@ def test_the_validator_would_find_one(made, tmp_path):
     del image.SeriesInstanceUID
     image.save_as(tmp_path / "broken.dcm")
     assert errors_of(tmp_path / "broken.dcm")
+
+
+def test_a_network_is_named_with_its_weights_and_its_error_is_a_map(tmp_path):
+    write_scan(tmp_path / "scan", slices=6, size=48)
+    command("interpolate", tmp_path / "scan", tmp_path / "out", "--output-format", "dicom", "--uncertainty",
+            tmp_path / "error.dcm", "--device", "cpu", "--force")  # fmt: skip
+    paths = [*sorted((tmp_path / "out").iterdir()), tmp_path / "error.dcm"]
+    assert {path: found for path in paths if (found := errors_of(path))} == {}
+    model = find_model("default")
+    for path in paths:
+        own = pydicom.dcmread(path).ContributingEquipmentSequence[-1]
+        assert own.AlgorithmName == model.name
+        assert own.AlgorithmVersion == model_hash(model)
+        assert own.AlgorithmFamilyCodeSequence[0].CodeMeaning == "Artificial Intelligence"
+    error = pydicom.dcmread(paths[-1])
+    values = np.frombuffer(error.FloatPixelData, "<f4").reshape(11, 48, 48)
+    assert [bool(one.any()) for one in values] == [False, True] * 5 + [False]
+    places = {}
+    for path in paths[:-1]:
+        image = pydicom.dcmread(path)
+        places[image.SOPInstanceUID] = list(image.ImagePositionPatient)
+    for group in error.PerFrameFunctionalGroupsSequence:
+        source = group.DerivationImageSequence[0].SourceImageSequence[0]
+        assert group.PlanePositionSequence[0].ImagePositionPatient == places.pop(
+            source.ReferencedSOPInstanceUID
+        )
+    assert not places
+    if os.name == "posix":
+        assert (tmp_path / "error.dcm").stat().st_mode & 0o777 == 0o600
 
 
 def test_an_enhanced_source_becomes_valid_single_images(tmp_path):

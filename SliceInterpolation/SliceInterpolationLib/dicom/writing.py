@@ -307,9 +307,10 @@ class _Series:
             for letter in (SYNTHESIZED, DENOISED)
             if letter in letters
         ]
-        factor = f"x{self._factor} " if self._factor > 1 else ""
+        factor = f"x{self._factor}" if self._factor > 1 else ""
         method = str(self._last_run.get("method", ""))[:24] if self._last_run else ""
-        note = f"[{factor}{method}: {', '.join(made) or 'none made'} of {len(letters)}]"
+        how = " ".join(filter(None, [factor, method])) or "result"
+        note = f"[{how}: {', '.join(made) or 'none made'} of {len(letters)}]"
         source = text_of(self._headers.first, "SeriesDescription")
         return f"{source[: max(0, _SHORT - 1 - len(note))]} {note}".strip()[:_SHORT]
 
