@@ -17,7 +17,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicomfiles import write_enhanced
+from dicomfiles import item, write_enhanced
 from dicomsources import as_it_stands, modality_values, write_scan
 from test_dicom_others import (
     balls,
@@ -208,6 +208,31 @@ def test_an_enhanced_source_becomes_valid_single_images(tmp_path):
     source = pydicom.dcmread(tmp_path / "scan" / "a.dcm")
     for k, image in enumerate(images[::2]):
         np.testing.assert_array_equal(image.pixel_array, source.pixel_array[k])
+
+
+def test_an_enhanced_mr_becomes_valid_single_images(tmp_path):
+    (tmp_path / "scan").mkdir()
+    path = tmp_path / "scan" / "a.dcm"
+    write_enhanced(path, [(0, 0, 4.0 * k) for k in range(4)], "1.2.3.10")
+    source = pydicom.dcmread(path)
+    source.SOPClassUID = source.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedMRImageStorage
+    source.Modality, source.EchoPulseSequence = "MR", "SPIN"
+    timing = item(RepetitionTime=3000.0, FlipAngle=90.0, EchoTrainLength=4)
+    source.SharedFunctionalGroupsSequence[0].MRTimingAndRelatedParametersSequence = [timing]
+    source.SharedFunctionalGroupsSequence[0].MREchoSequence = [item(EffectiveEchoTime=80.0)]
+    for groups in source.PerFrameFunctionalGroupsSequence:
+        groups.MRImageFrameTypeSequence = groups.CTImageFrameTypeSequence
+        del groups.CTImageFrameTypeSequence
+        groups.PixelValueTransformationSequence[0].RescaleType = "US"
+    source.save_as(path)
+    command("interpolate", tmp_path / "scan", tmp_path / "out", "--output-format", "dicom", "--method", "linear",
+            "--force")  # fmt: skip
+    paths = sorted((tmp_path / "out").iterdir())
+    assert {path: found for path in paths if (found := errors_of(path))} == {}
+    for path in paths:
+        image = pydicom.dcmread(path)
+        assert image.SOPClassUID == pydicom.uid.MRImageStorage
+        assert (image.EchoTime, image.RepetitionTime, image.ScanningSequence) == (80, 3000, "SE")
 
 
 def test_dcm2niix_and_gdcm_read_the_same(made, tmp_path, dcm2niix):  # noqa: F811
