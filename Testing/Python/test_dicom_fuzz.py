@@ -138,6 +138,9 @@ def check(found, folder: Path, truth) -> None:
         assert np.isfinite(volume.affine).all()
         assert len(run.sources) == volume.slice_count >= 2
         for k, source in enumerate(run.sources):
+            assert (source is None) == (volume.provenance[k] == "S")
+            if source is None:
+                continue
             expected = truth.get(source.path.name) or told_by(source.path)
             if expected is None:
                 continue
@@ -190,6 +193,9 @@ def test_single_frames(made, damages):
         found = read_or_refused(folder)
         if found:
             check(found, folder, truth)
+            bridged = read_series(folder, bridge=lambda pair: pair.array[0])
+            check(bridged, folder, truth)
+            assert len(bridged.runs) <= len(found.runs)
         elif not damages:  # only where the steps are no grid, or one of two slices is missing
             assert len(truth) < 5
 
