@@ -319,7 +319,7 @@ def test_a_full_disk_is_told_apart_from_a_bad_study(tmp_path, monkeypatch):
 
     monkeypatch.setattr("SliceInterpolationLib.files.outputs.write_aside", full)
     record = process(study, QUICK, out)
-    assert record["full"]
+    assert record["full"] == "No space left on device"
     assert "free some space" in record["failed"]
     monkeypatch.undo()
     assert process(study, QUICK, out)["fresh"]

@@ -136,7 +136,9 @@ class _Run:
                 for record in records:
                     self._take(record, scans[record["name"]], total)
                     if record.get("full"):
-                        raise OutputError(record["failed"])
+                        raise OutputError(
+                            f"'{self.root}' takes nothing more ({record['full']}); free some space."
+                        )
         except Cancelled as error:
             self._look_again()
             self._write()

@@ -125,7 +125,7 @@ def _record(future: Future, study: Study) -> dict[str, Any]:
         )
     except Exception as error:  # of Dask or of the way to the worker
         reason = f"The worker failed: {type(error).__name__}: {error}"
-    return {"name": study.name, "failed": reason, "full": False}
+    return {"name": study.name, "failed": reason, "full": ""}
 
 
 @contextmanager

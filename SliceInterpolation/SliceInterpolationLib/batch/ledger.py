@@ -25,10 +25,10 @@ _FULL = {errno.ENOSPC, errno.EROFS, errno.EIO, getattr(errno, "EDQUOT", errno.EN
 _SHAPE = {"name": str, "key": str, "rows": [{"study": str, "run": int}], "files": {str: int}}
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether the disk takes nothing more, of any study."""
+def why_full(error: BaseException) -> str:
+    """Why the disk takes nothing more, of any study; "" where the error is not about that."""
     cause = error if isinstance(error, OSError) else error.__cause__
-    return isinstance(cause, OSError) and cause.errno in _FULL
+    return cause.strerror if isinstance(cause, OSError) and cause.errno in _FULL else ""
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

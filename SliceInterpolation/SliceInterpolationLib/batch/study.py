@@ -32,7 +32,7 @@ from ..reports.page import study_page
 from ..reports.trust import TrustReport, trust
 from ..volume import Volume
 from .discovery import Study
-from .ledger import RECORD, STUDIES, UNFINISHED, is_full, read_record
+from .ledger import RECORD, STUDIES, UNFINISHED, read_record, why_full
 from .options import DICOM, SAME
 from .settings import Settings
 
@@ -44,14 +44,15 @@ def process(study: Study, settings: Settings, root: Path) -> dict[str, Any]:
     """Work on one study of the batch with the output folder `root`, unless it is finished.
 
     Returns its record: what `ledger.RECORD` holds of a finished study, with `fresh`: whether it was made just now. Of
-    one that failed: name, failed (the reason), and full, whether the disk takes nothing more. Raises nothing.
+    one that failed: name, failed (the reason), and full: why the disk takes nothing more, "" for other reasons. Raises
+    nothing.
     """
     try:
         return _process(study, settings, root)
     except OutputError as error:
-        return {"name": study.name, "failed": str(error), "full": is_full(error)}
+        return {"name": study.name, "failed": str(error), "full": why_full(error)}
     except BaseException as error:
-        return {"name": study.name, "failed": explain(error)[1], "full": is_full(error)}
+        return {"name": study.name, "failed": explain(error)[1], "full": why_full(error)}
 
 
 def _process(study: Study, settings: Settings, root: Path) -> dict[str, Any]:
