@@ -230,6 +230,25 @@ def test_every_map_has_a_legend_that_wakes_when_it_is_shown(core, scan):  # noqa
     assert noise.mapsOf(None, scan) == {}
 
 
+def test_no_map_is_said_to_be_in_hu_without_a_hu_scale(core, volume):  # noqa: F811
+    for units, said in (("HU", True), ("arbitrary", False)):
+        scan = nodes.nodeFromVolume(replace(volume, units=units, units_guessed=False), f"scan {units}")
+        own = nodes.volumeFromNode(scan)
+        assert own.units == units
+        ones = own.with_map(np.ones(volume.array.shape, np.float32))
+        rows = [{"slice": n, "noise_acquired": 5.0, "noise_predicted": 2.0} for n in range(1, 4)]
+        along = [
+            {"volume": "scan", "slice": n, "position_mm": 5.0 * n, "noise": 5.0, "provenance": "A"}
+            for n in range(4)
+        ]
+        made = noise.showNoise(scan, ones, ones, rows, along)
+        for node in (made["residual"], made["noiseSd"], noise.showErrorSd(scan, ones)):
+            legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+            assert ("HU" in legend.GetTitleText()) == said
+        for chart in (made["plot"], made["alternationPlot"]):
+            assert ("HU" in chart.GetYAxisTitle()) == said
+
+
 def test_region_statistics_of_a_segment(core, scan, segmentation, phantom):  # noqa: F811
     (row,) = noise.regionStatistics([scan], segmentation)
     values = phantom.image[phantom.mask > 0]

@@ -74,8 +74,13 @@ def showDiverging(node, limit: float | None = None, title: str = "", legend: boo
     display.SetWindowLevel(2 * limit, 0.0)
     display.EndModify(wasModifying)
     if legend:
-        addLegend(node, title or _("difference (HU)"))
+        addLegend(node, title or inUnitsOf(volumeFromNode(node), _("difference (HU)")))
     return limit
+
+
+def inUnitsOf(volume: Volume, title: str) -> str:
+    """A title that ends with "(HU)"; without it where the volume has no HU scale."""
+    return title if volume.units == "HU" else title.replace(" (HU)", "")
 
 
 def addLegend(node, title: str, labelFormat: str = "%4.0f"):
@@ -138,7 +143,7 @@ def showErrorSd(resultNode, errorSd: Volume | None) -> Any:
     node = keptVolume(resultNode, "error", "errorSd", errorSd, name)
     values = errorSd.array[errorSd.array > 0]
     top = float(np.percentile(values[:: max(1, values.size // 1_000_000)], 99)) if values.size else 1.0
-    _showSd(node, top, _("predicted error\nSD (HU)"))
+    _showSd(node, top, inUnitsOf(errorSd, _("predicted error\nSD (HU)")))
     return node
 
 
@@ -174,10 +179,10 @@ def showNoise(
     sds = [row["noise_acquired"] for row in rows if np.isfinite(row["noise_acquired"])]
     # Four SD of the noise, not the far larger differences at bone.
     limit = float(np.ceil(4 * np.median(sds))) if sds else None
-    showDiverging(residualNode, limit, title=_("acquired minus\npredicted (HU)"))
+    showDiverging(residualNode, limit, title=inUnitsOf(residual, _("acquired minus\npredicted (HU)")))
     noiseNode = keptVolume(scanNode, "noise", "noiseSd", noiseSd, _("{name} noise SD").format(name=name))
     top = 3 * float(np.median(sds)) if sds else float(noiseSd.array.max())
-    _showSd(noiseNode, top, _("noise SD (HU)"))
+    _showSd(noiseNode, top, inUnitsOf(noiseSd, _("noise SD (HU)")))
     # Slices are counted from 1 wherever people read them.
     counted = [{**row, "slice": int(row["slice"]) + 1} for row in rows]
     table = tableFromRows(
@@ -187,7 +192,9 @@ def showNoise(
         referenceNode=scanNode,
     )
     title = _("{name} noise SD").format(name=name)
-    chart = plot(table, title, ("noise_acquired", "noise_predicted"), "slice", _("noise SD (HU)"))
+    chart = plot(
+        table, title, ("noise_acquired", "noise_predicted"), "slice", inUnitsOf(residual, _("noise SD (HU)"))
+    )
     placeInFolderOf(chart, scanNode)
     alternation = showAlternation(scanNode, beforeAndAfter)
     made = {"residual": residualNode, "noiseSd": noiseNode, "table": table, "plot": chart, **alternation}
@@ -246,7 +253,7 @@ def showAlternation(scanNode, beforeAndAfter: list[dict[str, Any]]) -> dict[str,
         else:
             table.RemoveAttribute(PREFIX + attribute)
     title = _("{name} noise by position").format(name=name)
-    chart = plot(table, title, parts, "position_mm", _("noise SD (HU)"))
+    chart = plot(table, title, parts, "position_mm", inUnitsOf(volumeFromNode(scanNode), _("noise SD (HU)")))
     placeInFolderOf(chart, scanNode)
     return {"alternationTable": table, "alternationPlot": chart}
 
