@@ -20,7 +20,7 @@ import pytest
 from SliceInterpolationLib import InputError, Request, Volume, interpolate, read_volume, write_volume
 from SliceInterpolationLib.batch.command import run_batch
 from SliceInterpolationLib.batch.discovery import Study, discover
-from SliceInterpolationLib.batch.engine import Workers, plan, run_studies
+from SliceInterpolationLib.batch.engine import Workers, _connected, plan, run_studies
 from SliceInterpolationLib.batch.ledger import Ledger, read_records
 from SliceInterpolationLib.batch.pages import index_page
 from SliceInterpolationLib.batch.settings import Settings
@@ -432,6 +432,10 @@ def test_a_cluster_by_its_address(tmp_path, monkeypatch):
     assert records[0]["fresh"]
     assert "1 workers" in told
     with cluster(resources={"GPU": 1}) as address:
+        chosen = Settings.of(Request(method="flow", device="cuda:1"))
+        with _connected(Workers(address), chosen, told.append, lambda: None) as (_, resources, given):
+            assert resources == {"GPU": 1}
+            assert given.request.device == "cuda"
         settings = Settings.of(Request(method="flow"), without=("trust", "noise", "page"))
         records = list(
             run_studies([study], settings, tmp_path / "two", Workers(address), told.append, lambda: None)

@@ -169,6 +169,7 @@ def _connected(
         if needs_torch(settings.method) and device != "cpu":
             if with_gpu:
                 resources = {_GPU: 1}
+                device = device.partition(":")[0]  # a worker sees its own GPU alone, and calls it the first
             elif device == "auto":
                 device = "cpu"  # nothing keeps two studies from one GPU
             else:

@@ -43,7 +43,10 @@ th[aria-sort=descending] button::after { content: " \\2193"; }
 .state { white-space: nowrap; border-left: 4px solid var(--open); padding-left: 8px; }
 .state.good { border-color: var(--good); }
 .state.warn { border-color: var(--warn); }
+.table { overflow: visible; }
 .why { max-width: 560px; min-width: 260px; font-size: 13px; color: var(--soft); overflow-wrap: anywhere; }
+.why div { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; }
+@media print { .why div { display: block; } }
 a { color: inherit; }
 """
 
@@ -174,5 +177,5 @@ def _line(row: dict[str, Any]) -> Element:
         value = row.get(column)
         text = "" if value is None else fixed(value, digits)
         cells.append(element("td", text, class_="number", data_value="" if value is None else f"{value:.8g}"))
-    cells.append(element("td", why, class_="why", data_value=why))
+    cells.append(element("td", element("div", why, title=why or None), class_="why", data_value=why))
     return element("tr", *cells, data_state=state)
