@@ -78,6 +78,12 @@ def isResult(node) -> bool:
     return any(letter in "SD" for letter in letters)
 
 
+def isUnderLinear(node) -> bool:
+    """True where no transform is above a node, or a linear one."""
+    transformNode = node.GetParentTransformNode()
+    return transformNode is None or bool(transformNode.IsTransformToWorldLinear())
+
+
 def isSameGrid(node, other) -> bool:
     """True where the voxels of two volume nodes lie at the same places of their grids; transforms are left aside."""
     return gridFromNode(node).same_grid(gridFromNode(other))

@@ -42,6 +42,7 @@ def test_ready_enables_what_can_be_done():
         "noiseBeforePlotButton",
         "noiseBeforeTableButton",
         "mapComboBox",
+        "cineButton",
         "exportButton",
         "installButton",
         "restoreLayoutButton",

@@ -314,6 +314,33 @@ class SliceInterpolationLogic(ScriptedLoadableModuleLogic):
         """Let the result side show "result", "original", "linear", "difference" or "blend"."""
         self.compareView.setShown(what)
 
+    def play(self, playing: bool = True) -> None:
+        """Fade to and fro between original and result in the compare view, or stop it."""
+        if self.comparing and playing != self.compareView.isPlaying:
+            self.compareView.play(playing)
+
+    def switchInPlace(self, originalNode, resultNode) -> None:
+        """Show the original where the result is, and the result where it is not; a comparison keeps the original side.
+
+        Place, zoom and window stay. Without a comparison it is done in the views on screen.
+        """
+        from ..views.compareView import switchBackground
+
+        if self.comparing:
+            self.compareView.toggle("original")
+        else:
+            switchBackground(originalNode, resultNode)
+
+    def toSynthesized(self, resultNode, step: int) -> None:
+        """Go to the next (1) or previous (-1) slice of a result that was not acquired, in a view that shows it."""
+        from ..views.layouts import viewsShowing
+        from ..views.stepping import stepToSynthesized
+
+        if self.comparing:
+            self.compareView.toSynthesized(step)
+        else:
+            stepToSynthesized(resultNode, step, viewsShowing(resultNode))
+
     def setSlab(self, thicknessMm: float) -> None:
         """Let the compare views show the mean over a slab of this thickness, 0 for single planes."""
         if self.comparing:

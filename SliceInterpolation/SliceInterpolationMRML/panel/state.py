@@ -15,6 +15,17 @@ from SliceInterpolationLib.request import Request
 from ..i18n import _
 from ..run.words import formatSeconds
 
+SWITCH_KEY, NEXT_KEY, PREVIOUS_KEY, DIFFERENCE_KEY = "X", "N", "Shift+N", "D"
+"""None of them is taken by the slice views (r, f, b, g, t, v, brackets, arrows) or by the main window."""
+
+
+def keysText() -> str:
+    """What the keys do, for tool tips."""
+    return _(
+        "Keys: {switch} switches between original and result in place, {next} and {previous} go to the next and the "
+        "previous synthesized slice, {difference} shows the difference."
+    ).format(switch=SWITCH_KEY, next=NEXT_KEY, previous=PREVIOUS_KEY, difference=DIFFERENCE_KEY)
+
 
 def runningElsewhere() -> str:
     """Why a run cannot be started while another one goes on."""
@@ -73,14 +84,20 @@ def looks(choices: Choices) -> dict[str, Look]:
         "applyButton": _runLook(choices, "interpolate"),
         "trustButton": _runLook(choices, "trust"),
         "noiseButton": _runLook(choices, "noise"),
-        "compareButton": _look(_noResult(choices), _("Show original and result side by side.")),
+        "compareButton": _look(
+            _noResult(choices), _("Show original and result side by side.") + " " + keysText()
+        ),
+        "cineButton": _look(
+            "" if choices.comparing else _("Switch on the compare view first."),
+            _("Fade to and fro between original and result on the result side."),
+        ),
         "restoreLayoutButton": _look(
             "" if choices.canRestoreLayout else _("The layout is the one that you chose."),
             _("Back to the layout before the compare view, a plot or a table."),
         ),
         "shownComboBox": _look(
             "" if choices.comparing else _("Switch on the compare view first."),
-            _("What the result side shows."),
+            _("What the result side shows.") + " " + keysText(),
         ),
         "mapComboBox": _look(
             "" if choices.maps else _("Make noise maps, or let a run also estimate the error, first."),

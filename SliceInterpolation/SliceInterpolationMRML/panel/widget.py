@@ -24,6 +24,7 @@ from . import state
 from .batch import BatchSection
 from .labels import LineKeeper, say
 from .logic import SliceInterpolationLogic
+from .shortcuts import Shortcuts
 
 _PACKAGES = ("SliceInterpolationLib", "SliceInterpolationMRML")
 
@@ -46,6 +47,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._updating = False
         self._expected: dict[str, float] = {}  # kind of run -> seconds
         self._timeLeft = TimeLeft()
+        self._shortcuts: Shortcuts | None = None
 
     # Life of the panel
 
@@ -77,6 +79,7 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             (self.ui.applyButton, self.onApplyButton),
             (self.ui.compareButton, self.onCompareButton),
             (self.ui.restoreLayoutButton, self.onRestoreLayoutButton),
+            (self.ui.cineButton, self.onCineButton),
             (self.ui.trustButton, self.onTrustButton),
             (self.ui.trustPlotButton, lambda checked=False: self.onPlotButton("trust")),
             (self.ui.noiseButton, self.onNoiseButton),
@@ -118,6 +121,15 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             lambda: self._parameterNode.request(),
             self.onStudyOpened,
         )
+        self._shortcuts = Shortcuts(
+            self.parent,
+            {
+                state.SWITCH_KEY: self.onSwitchKey,
+                state.NEXT_KEY: lambda: self.onStepKey(1),
+                state.PREVIOUS_KEY: lambda: self.onStepKey(-1),
+                state.DIFFERENCE_KEY: self.onDifferenceKey,
+            },
+        )
         self._fillMethods()
         self._fillDevices()
         self.initializeParameterNode()
@@ -134,6 +146,8 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self.batch.cleanup()
             self.logic.cancel()
             shared.remove()
+        if self._shortcuts is not None:
+            self._shortcuts.remove()
 
     def onReload(self) -> None:
         """Reload the module with its packages, not only the module file, which does nothing but wire them."""
@@ -145,10 +159,13 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Called each time the user opens this module."""
         self.initializeParameterNode()
         self._fillMethods()
+        self._shortcuts.setEnabled(True)
         self._updatePanel()
 
     def exit(self) -> None:
         """Called each time the user opens another module; a run goes on."""
+        self._shortcuts.setEnabled(False)
+        self.logic.play(False)
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event) -> None:
@@ -562,7 +579,32 @@ class SliceInterpolationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """The comparison has begun, changed or ended: here, in the console, or by the layout."""
         if self._parameterNode and self.logic.comparing:
             self._parameterNode.shown = Shown(self.logic.compareView.shown)
+        self.ui.cineButton.checked = self.logic.compareView.isPlaying
         self._updatePanel()
+
+    def onCineButton(self, checked: bool = False) -> None:
+        """Fade to and fro between original and result, or stop it."""
+        self.logic.play(checked)
+
+    def onSwitchKey(self) -> None:
+        """Original in place of the result, or the result in place of the original."""
+        node = self._parameterNode
+        if node and node.inputVolume and node.resultVolume:
+            self.logic.switchInPlace(node.inputVolume, node.resultVolume)
+
+    def onStepKey(self, step: int) -> None:
+        """To the next or the previous synthesized slice."""
+        if self._parameterNode and self._parameterNode.resultVolume:
+            self.logic.toSynthesized(self._parameterNode.resultVolume, step)
+
+    def onDifferenceKey(self) -> None:
+        """The difference on the result side, and back; the comparison begins where it is off."""
+        node = self._parameterNode
+        if node and node.inputVolume and node.resultVolume:
+            with slicer.util.tryWithErrorDisplay(_("The difference cannot be shown."), waitCursor=True):
+                if not self.logic.comparing:
+                    self._compare(node.inputVolume, node.resultVolume)
+                self.logic.compareView.toggle("difference")
 
     def onRestoreLayoutButton(self, checked: bool = False) -> None:
         """Back to the former layout."""

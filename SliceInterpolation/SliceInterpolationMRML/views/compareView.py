@@ -21,12 +21,13 @@ from ..figures.noise import showDiverging, wakeLegend
 from ..i18n import _
 from ..nodes import (
     copyDisplay,
-    gridFromNode,
+    isUnderLinear,
     nodeFromVolume,
     placeLikeReference,
     removeWithDisplay,
     volumeFromNode,
 )
+from .cine import Cine
 from .layouts import (
     BY_COLUMNS_LAYOUT,
     BY_ROWS_LAYOUT,
@@ -42,10 +43,12 @@ from .layouts import (
     suitRows,
     switchLayout,
     viewName,
+    viewsShowing,
 )
 from .observers import Observers
 from .segmentSides import placeSegments
 from .sliceMarks import SliceMarks
+from .stepping import stepToSynthesized
 
 __all__ = [
     "BY_COLUMNS_LAYOUT",
@@ -89,6 +92,7 @@ class CompareView:
         self._former: dict[str, Any] = {}
         self._followers: list[WeakMethod] = []
         self._busy = False
+        self._cine = Cine(self.setOpacity)
 
     def follow(self, method: Callable[[], Any]) -> None:
         """Call a method of an object, which is not kept alive, when the comparison begins, changes or ends."""
@@ -135,9 +139,30 @@ class CompareView:
             "original": (self._originalId, None),
             "blend": (self._originalId, self._resultId),
         }.get(what) or (self._madeNode(what).GetID(), None)
+        self._cine.stop()
         self.shown = what
         self._once(lambda: self._putOnResultSide(background, foreground))
+        wakeLegend(slicer.mrmlScene.GetNodeByID(background))
         self._nameRoles()
+        self._tell()
+
+    def toggle(self, what: str) -> None:
+        """Show something on the result side, such as the difference; the result again where it is there already."""
+        self.setShown("result" if self.shown == what else what)
+
+    @property
+    def isPlaying(self) -> bool:
+        """True while the result side fades to and fro, see `play`."""
+        return self._cine.isPlaying
+
+    def play(self, playing: bool = True) -> None:
+        """Fade to and fro between original and result on the result side; it ends with what is shown there."""
+        if playing:
+            self.setShown("blend")
+            self._cine.start()
+        else:
+            self._cine.stop()
+            self.setOpacity(0.5)
         self._tell()
 
     def setOpacity(self, opacity: float) -> None:
@@ -170,16 +195,10 @@ class CompareView:
             crosshair.SetCrosshairRAS(ras)
 
     def toSynthesized(self, step: int) -> None:
-        """Move the axial views to the next (1) or previous (-1) slice of the result that was not acquired."""
+        """Go to the next (1) or previous (-1) slice of the result that was not acquired."""
         result = slicer.mrmlScene.GetNodeByID(self._resultId) if self.isShown else None
-        if result is None:
-            return
-        grid, node = gridFromNode(result), sliceNode(viewName("Result", "Axial"))
-        wanted = _positionsOf(node, result, grid, "S" if "S" in grid.provenance else "D")
-        here = node.GetSliceOffset()
-        ahead = [offset for offset in wanted if (offset - here) * step > 1e-3 * grid.slice_spacing]
-        if ahead:
-            node.SetSliceOffset(min(ahead) if step > 0 else max(ahead))
+        if result is not None:
+            stepToSynthesized(result, step, [sliceNode(viewName("Result", one)) for one in ORIENTATIONS])
 
     def restore(self) -> None:
         """Go back to the former layout and leave no observer, name or helper volume behind."""
@@ -189,6 +208,7 @@ class CompareView:
 
     def _end(self) -> None:
         """Let go of everything; the layout stays."""
+        self._cine.stop()
         self._observers.clear()
         self.marks.setRoles({}, ())
         crosshair = _crosshairNode()
@@ -281,7 +301,8 @@ class CompareView:
         for name, orientation in zip(names, ORIENTATIONS):
             node, logic = sliceNode(name), self._sliceLogic(name)
             node.SetOrientation(orientation)
-            node.RotateToVolumePlane(originalNode)
+            if isUnderLinear(originalNode):  # others turn each point another way, of which VTK only complains
+                node.RotateToVolumePlane(originalNode)
             if logic is not None:
                 logic.FitSliceToBackground()
                 if orientation in offsets:
@@ -396,6 +417,15 @@ def showInOrdinaryViews(volumeNode) -> None:
             compositeNode(view.GetLayoutName()).SetBackgroundVolumeID(volumeNode.GetID())
 
 
+def switchBackground(originalNode, resultNode) -> None:
+    """In the views on screen, show a result where its original is in the background, and the original where it is."""
+    other = {originalNode.GetID(): resultNode.GetID(), resultNode.GetID(): originalNode.GetID()}
+    for view in {*viewsShowing(originalNode), *viewsShowing(resultNode)}:
+        composite = compositeNode(view.GetLayoutName())
+        shown = composite.GetBackgroundVolumeID()
+        composite.SetBackgroundVolumeID(other.get(shown, shown))
+
+
 def _align(source, target) -> None:
     """Give one slice node the plane, place, scale and slab of another; views of other sizes keep the scale."""
     if target is None:
@@ -425,24 +455,6 @@ def _currentOffsets(node) -> dict[str, float]:
             continue
         if composite.GetBackgroundVolumeID() == node.GetID():
             offsets[orientation] = view.GetSliceOffset()
-    return offsets
-
-
-def _positionsOf(view, node, grid, letter: str) -> list[float]:
-    """Offsets in a slice view of the centers of all slices with a letter, through transforms if there are any."""
-    axis = "ijk".index(grid.slice_axis)
-    center = (np.array(grid.array.shape[::-1]) - 1) / 2
-    normal = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 2]
-    toWorld = vtk.vtkGeneralTransform()
-    if node.GetParentTransformNode() is not None:
-        node.GetParentTransformNode().GetTransformToWorld(toWorld)
-    offsets = []
-    for number, one in enumerate(grid.provenance):
-        if one == letter:
-            index = center.copy()
-            index[axis] = number
-            lps = grid.affine @ [*index, 1.0]
-            offsets.append(float(normal @ toWorld.TransformPoint(-lps[0], -lps[1], lps[2])))
     return offsets
 
 

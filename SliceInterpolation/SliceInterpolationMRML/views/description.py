@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import slicer
 import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from SliceInterpolationLib.volume import ACQUIRED, DENOISED, MAP, SYNTHESIZED, UNKNOWN, Volume
 
@@ -122,5 +123,8 @@ def _toVolume(points: np.ndarray, volumeNode) -> np.ndarray:
         return points
     transform = vtk.vtkGeneralTransform()
     transformNode.GetTransformFromWorld(transform)
-    moved = [transform.TransformPoint(point) for point in points.tolist()]
-    return np.array(moved)
+    world, own = vtk.vtkPoints(), vtk.vtkPoints()
+    world.SetData(numpy_to_vtk(np.ascontiguousarray(points)))
+    own.SetDataTypeToDouble()
+    transform.TransformPoints(world, own)
+    return vtk_to_numpy(own.GetData())

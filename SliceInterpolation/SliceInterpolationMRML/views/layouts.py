@@ -128,6 +128,17 @@ def compositeNode(name: str):
     return slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(node) if node is not None else None
 
 
+def viewsShowing(volumeNode) -> list:
+    """The slice nodes of the views on screen that show a volume in the background or in the foreground."""
+    found = []
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        composite = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(view)
+        layers = (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()) if composite else ()
+        if view.IsMappedInLayout() and volumeNode.GetID() in layers:
+            found.append(view)
+    return found
+
+
 def processEvents() -> None:
     """Let the application build the widgets of a new layout; only then do the views have nodes and sizes."""
     application = getattr(slicer, "app", None)

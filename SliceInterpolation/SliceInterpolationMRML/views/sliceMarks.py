@@ -22,10 +22,11 @@ from .observers import Observers
 _PLAIN = str.maketrans("|$", "/S")
 """Characters in names of volumes that VTK would take for columns and formulas."""
 _TRANSPARENT = 0.005
+_COMMON_LAYERS = 3  # background, foreground and labels
 
 
 class SliceMarks:
-    """Marks in all slice views, for background and foreground, whatever put the volumes there.
+    """Marks in all slice views, for every layer, whatever put the volumes there.
 
     A view is marked while it shows a volume whose slices are not all acquired, and while it shows a volume that has a
     role in it (`setRoles`). Each mark is made of what the view's composite node says at that moment. There is one
@@ -46,7 +47,9 @@ class SliceMarks:
         self._roles: dict[str, str] = {}
         self._roleViews: tuple[str, ...] = ()
         self._actors: dict[str, tuple[Any, Any, Any]] = {}
-        self._grids: dict[str, tuple[int, Volume | None, bool]] = {}  # by node ID: plain figures, no voxels
+        self._grids: dict[
+            str, tuple[tuple[int, int], Volume | None, bool]
+        ] = {}  # by node ID: plain figures, no voxels
 
     def start(self) -> None:
         """Mark the views from now on; a second call does nothing."""
@@ -111,7 +114,11 @@ class SliceMarks:
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, caller, event, node) -> None:
-        if node is not None and self._grids.pop(node.GetID(), None) is not None:
+        if node is None:
+            return
+        if node.IsA("vtkMRMLSliceNode"):
+            self._actors.pop(node.GetLayoutName(), None)  # its view goes with it
+        if self._grids.pop(node.GetID(), None) is not None:
             self._onSceneChanged(caller, event)
 
     def _updateMark(self, sliceNode) -> None:
@@ -152,19 +159,20 @@ class SliceMarks:
 
     def _grid(self, node) -> tuple[Volume | None, bool]:
         """The grid of a volume and whether it is marked in any view; remembered until the node changes."""
-        known = self._grids.get(node.GetID())
-        if known is None or known[0] != node.GetMTime():
+        known, changed = self._grids.get(node.GetID()), (node.GetMTime(), node.GetImageData().GetMTime())
+        if known is None or known[0] != changed:
             try:
                 grid = gridFromNode(node)
             except InputError:
                 grid = None
             says = grid is not None and "SliceProvenance" in sliceAttributes(node)
-            known = (node.GetMTime(), grid, says and bool(set(grid.provenance) - {ACQUIRED}))
+            known = (changed, grid, says and bool(set(grid.provenance) - {ACQUIRED}))
             self._grids[node.GetID()] = known
         for event in (
             vtk.vtkCommand.ModifiedEvent,
             slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
             slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent,
+            slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
         ):
             self._observers.add(node, event, self._onVolumeChanged)
         return known[1:]
@@ -195,18 +203,21 @@ class SliceMarks:
 
 
 def _visibleLayers(sliceNode) -> list[tuple[str, Any]]:
-    """Background and foreground of a view as (word for the mark, volume node), as far as they can be seen."""
+    """The layers of a view as (word for the mark, volume node), as far as they can be seen."""
     composite, scene = _compositeNode(sliceNode), slicer.mrmlScene
     if composite is None:
         return []
-    layers = []
     background = scene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
-    if background is not None:
-        layers.append(("background", background))
-    foreground = scene.GetNodeByID(composite.GetForegroundVolumeID() or "")
-    opacity = composite.GetForegroundOpacity()
-    if foreground is not None and opacity > _TRANSPARENT:
-        layers.append((f"foreground {opacity:.0%}", foreground))
+    layers = [("background", background)] if background is not None else []
+    above = [("foreground", composite.GetForegroundVolumeID(), composite.GetForegroundOpacity())]
+    for number in range(_COMMON_LAYERS, _COMMON_LAYERS + composite.GetNumberOfAdditionalLayers()):
+        above.append(
+            (f"layer {number}", composite.GetNthLayerVolumeID(number), composite.GetNthLayerOpacity(number))
+        )
+    for word, nodeId, opacity in above:
+        node = scene.GetNodeByID(nodeId or "")
+        if node is not None and opacity > _TRANSPARENT:
+            layers.append((f"{word} {opacity:.0%}", node))
     return [
         (word, node) for word, node in layers if node.IsA("vtkMRMLScalarVolumeNode") and node.GetImageData()
     ]

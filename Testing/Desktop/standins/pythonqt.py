@@ -225,16 +225,16 @@ def makeQtModule() -> types.ModuleType:
             "QDoubleSpinBox",
         ),
         *("QLineEdit", "QTextEdit", "QSlider", "QGroupBox", "QFileDialog", "QMessageBox", "QVBoxLayout"),
-        *("QHBoxLayout", "QFormLayout", "QToolButton", "QAction", "QMenu", "QDialog", "QFrame"),
+        *("QHBoxLayout", "QFormLayout", "QToolButton", "QAction", "QShortcut", "QMenu", "QDialog", "QFrame"),
         "QTableWidget",
     ):
-        module = QtGui if name == "QAction" else QtWidgets
+        module = QtGui if name in ("QAction", "QShortcut") else QtWidgets
         setattr(qt, name, register(getattr(module, name), f"qt.{name}"))
     qt.QTimer = register(QtCore.QTimer, "qt.QTimer")
     qt.QObject = register(QtCore.QObject, "")
     for name in ("QUrl", "QSettings", "QFile"):
         setattr(qt, name, getattr(QtCore, name))
-    for name in ("QIcon", "QColor", "QPixmap", "QDesktopServices"):
+    for name in ("QIcon", "QColor", "QPixmap", "QDesktopServices", "QKeySequence"):
         setattr(qt, name, getattr(QtGui, name))
     qt.QTableWidgetItem = QtWidgets.QTableWidgetItem
     qt.Qt, qt.QEvent = QtCore.Qt, QtCore.QEvent
