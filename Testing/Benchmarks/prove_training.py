@@ -39,6 +39,8 @@ from SliceInterpolationTrainerLib.scans import prepare, stacks_of  # noqa: E402
 from SliceInterpolationTrainerLib.tasks import build_task  # noqa: E402
 from SliceInterpolationTrainerLib.training import Training, TrainingConfig  # noqa: E402
 
+_SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
 
 def kills(options: argparse.Namespace) -> None:
     """Kill the training command at random moments of its life, from its first import to its last file."""
@@ -47,34 +49,33 @@ def kills(options: argparse.Namespace) -> None:
         started = time.monotonic()
         whole = _weights(command, Path(folder) / "whole")
         life = time.monotonic() - started
-        generator, dead, moments = random.Random(options.seed), 0, []
-        run = Path(folder) / "killed"
+        generator, dead, run, passes = random.Random(options.seed), 0, Path(folder) / "0", 0
         while True:
-            process = subprocess.Popen([*command, "--output", str(run)], stderr=subprocess.DEVNULL)
-            if dead < options.count:
-                moment = generator.uniform(0.3, 1.0) * life
-                try:
-                    process.wait(moment)
-                except subprocess.TimeoutExpired:
-                    os.kill(process.pid, signal.SIGKILL)
-                    process.wait()
-                    dead += 1
-                    log = run / "log.jsonl"
-                    steps = json.loads(log.read_text().splitlines()[-1])["step"] if log.is_file() else 0
-                    moments.append(f"{moment:.1f} s (step {steps})")
-                    print("killed after", moments[-1], flush=True)
-                    continue
-                if dead < options.count:  # it came through before enough kills: once more from the beginning
-                    same = _equal(whole, torch.load(run / "checkpoint.pt", weights_only=True))
-                    print(f"came through after {dead} kills, the same weights: {same}", flush=True)
-                    assert same
-                    run = Path(folder) / f"killed{dead}"
-                    continue
-            process.wait()
-            break
-        same = _equal(whole, torch.load(run / "checkpoint.pt", weights_only=True))
-        print(f"{dead} kills, the same weights bit by bit: {same}")
-        assert same
+            started = time.monotonic()
+            process = subprocess.Popen([*command, "--output", str(run)], **_SILENT)
+            moment = generator.uniform(0.2, 1.0) * life if dead < options.count else None
+            try:
+                code = process.wait(moment)
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                dead += 1
+                logs = sorted(run.glob("*/log.jsonl"))
+                last = json.loads(logs[-1].read_text().splitlines()[-1])["step"] if logs else 0
+                stage = logs[-1].parent.name if logs else "before the first"
+                print(f"kill {dead} after {moment:.1f} s: checkpoint {stage}, step {last}", flush=True)
+                continue
+            same = code == 0 and _equal(whole, _checkpoint(run))
+            passes += 1
+            print(
+                f"run {passes} came through after {dead} kills in all, the same weights: {same}", flush=True
+            )
+            assert same
+            if dead >= options.count:
+                break
+            life = max(0.5 * life, time.monotonic() - started)  # the machine may have become faster
+            run = Path(folder) / str(passes)
+        print(f"{dead} kills, {passes} runs, the same weights bit by bit")
 
 
 def _small_command(folder: Path) -> list[str]:
@@ -100,12 +101,16 @@ def _small_command(folder: Path) -> list[str]:
     (folder / "small.yaml").write_text(json.dumps({"title": "Small", "stages": stages}))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     command = [sys.executable, "-m", "SliceInterpolationTrainerLib", "train", str(folder / "small.yaml")]
-    command += ["--data", str(folder / "data"), "--steps", "120", "--device", "cpu", "--threads", "1"]
+    command += ["--data", str(folder / "data"), "--steps", "60", "--device", "cpu", "--threads", "1"]
     return [*command, "--workers", "1"]
 
 
 def _weights(command: list[str], run: Path) -> dict:
-    subprocess.run([*command, "--output", str(run)], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([*command, "--output", str(run)], check=True, **_SILENT)
+    return _checkpoint(run)
+
+
+def _checkpoint(run: Path) -> dict:
     return torch.load(run / "2-adversarial" / "checkpoint.pt", weights_only=True)
 
 
@@ -130,7 +135,8 @@ def loading(options: argparse.Namespace) -> None:
             stacks = [Stack("ellipse", voxels.round().astype(np.int16), 1.0, 0.5, 1.0, (-1000.0, 800.0))]
         stage = find_recipe(options.recipe).stages[0]
         task = build_task(stage.task, stage.network, stage.config, stage.options)
-        sampler = task.sampler(stacks, 0, **stage.examples)
+        examples = {**stage.examples, **({"patch": options.patch} if options.patch else {})}
+        sampler = task.sampler(stacks, 0, **examples)
         training = Training(task, TrainingConfig(steps=10**6, batch=stage.training["batch"]))
         started = time.perf_counter()
         batch = sampler.batch(0, training.config.batch)
@@ -182,6 +188,7 @@ def main() -> None:
     proof = proofs.add_parser("loading")
     proof.add_argument("--data")
     proof.add_argument("--recipe", default="flow-refine")
+    proof.add_argument("--patch", type=int, help="side of the patches, by default the recipe's")
     proof.add_argument("--workers", type=int, default=2)
     proof.add_argument("--steps", type=int, default=60)
     proof.set_defaults(run=loading)
