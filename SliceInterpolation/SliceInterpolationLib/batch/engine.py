@@ -176,7 +176,7 @@ def _connected(
                 raise InputError(
                     f"No worker has a GPU for '{device}'; start workers with --resources 'GPU=1', or use --device cpu."
                 )
-        tell(f"{len(found)} workers" + (f", {with_gpu} with a GPU" if with_gpu else ""))
+        tell(f"Workers at hand: {len(found)}" + (f", {with_gpu} with a GPU" if with_gpu else ""))
         yield client, resources, replace(settings, request=replace(settings.request, device=device))
 
 
@@ -278,7 +278,7 @@ def _on_this_machine(workers: Workers, settings: Settings, tell: Callable[[str],
             with Client(cluster, security=security, set_as_default=False) as client:
                 if shown and _has_dashboard():
                     tell(f"Dashboard: {client.dashboard_link}")
-                tell(f"On this machine, {threads} threads for each of {count} workers.")
+                tell(f"On this machine: workers {count}, threads of each {threads}.")
                 yield client
         finally:
             cluster.close()
