@@ -421,3 +421,16 @@ def test_views_lie_in_the_slices_of_an_oblique_scan(core, phantom):  # noqa: F81
     node.SetSliceOffset(node.GetSliceOffset() + phantom.slice_spacing / 2)
     assert scene.mark("Result").startswith("synthesized, between ")
     scene.compare.restore()
+
+
+@pytest.mark.parametrize("then", ["result", "original", "linear", "blend"])
+def test_the_legend_of_the_difference_goes_with_it(scene, then):
+    scene.compare.show(scene.scan, scene.result)
+    scene.compare.setShown(then)
+    view = scene.views[viewName("Result", "Axial")]
+    before = view.picture()
+    scene.compare.setShown("difference")
+    with_legend = view.picture()
+    scene.compare.setShown(then)
+    assert (with_legend != before).any()
+    np.testing.assert_array_equal(view.picture(), before)

@@ -101,8 +101,8 @@ def addLegend(node, title: str, labelFormat: str = "%4.0f"):
 
 
 def wakeLegend(node) -> None:
-    """Let the color legend of a volume, where it has one, appear in the views that show the volume now."""
-    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+    """Let the color legend of a volume, if it has one, appear in the views that show it now, and in no other."""
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node) if node is not None else None
     if legend is not None:
         legend.Modified()
 

@@ -141,8 +141,10 @@ class CompareView:
         }.get(what) or (self._madeNode(what).GetID(), None)
         self._cine.stop()
         self.shown = what
+        left = compositeNode(viewName("Result", "Axial")).GetBackgroundVolumeID()
         self._once(lambda: self._putOnResultSide(background, foreground))
-        wakeLegend(slicer.mrmlScene.GetNodeByID(background))
+        for nodeId in {left, background}:  # the legend of the one goes, that of the other comes
+            wakeLegend(slicer.mrmlScene.GetNodeByID(nodeId or ""))
         self._nameRoles()
         self._tell()
 
