@@ -6,6 +6,7 @@ the scene); the library speaks LPS and keeps it in the volume. Nothing else in t
 
 from __future__ import annotations
 
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from SliceInterpolationLib.files.entries import attributes_from, entries_of, let
 from SliceInterpolationLib.volume import Volume
 
 from .i18n import _
+from .run.dicomFiles import INSTANCES, dicomFiles, isFromDicom, placeTogether
 
 PREFIX = "SliceInterpolation."
 ORIGINAL_ROLE = "SliceInterpolation.Original"
@@ -64,12 +66,12 @@ def _volume(node, array: np.ndarray, guessedUnits: str | None) -> Volume:
 
 
 def sliceAttributes(node) -> dict[str, str]:
-    """What the node, or else the file that it was loaded from, says about its slices; without the prefix."""
+    """What the node, or else the file or DICOM images behind it, say about its slices; without the prefix."""
     own = {}
     for name in node.GetAttributeNames() or ():
         if name.startswith(PREFIX):
             own[name[len(PREFIX) :]] = node.GetAttribute(name)
-    return own or _attributesOfFile(node)
+    return own or _attributesOfFile(node) or _attributesOfDicom(node)
 
 
 def isResult(node) -> bool:
@@ -254,6 +256,45 @@ def _entriesOfFile(path: Path, modified: int) -> tuple[dict[str, str], np.ndarra
     except InputError:
         return {}, None
     return entries_of(volume), volume.direction
+
+
+_ofDicom: dict[tuple[str, int], dict[str, str]] = {}
+
+
+def _attributesOfDicom(node) -> dict[str, str]:
+    """What the DICOM images behind a node say: acquired where they are original, marked where they are ours.
+
+    Empty where the voxels are not those of the images any more. The images are read once for each state of the voxels.
+    """
+    if not isFromDicom(node) or node.GetImageData() is None:
+        return {}
+    key = node.GetAttribute(INSTANCES), node.GetImageData().GetMTime()
+    if key not in _ofDicom:
+        _ofDicom[key] = _entriesOfDicom(node)
+        while len(_ofDicom) > 64:
+            del _ofDicom[next(iter(_ofDicom))]
+    return _ofDicom[key]
+
+
+def _entriesOfDicom(node) -> dict[str, str]:
+    from SliceInterpolationLib.dicom import read_series
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            placeTogether(dicomFiles(node), Path(folder) / "images")
+            runs = read_series(Path(folder) / "images").runs
+    except (InputError, OSError):
+        return {}
+    volume, voxels = runs[0].volume, _voxels(node)
+    if len(runs) > 1 or volume.array.shape != voxels.shape:
+        return {}
+    if np.array_equal(volume.array, voxels):
+        return entries_of(volume)
+    # The application may have them in the opposite order.
+    if not np.array_equal(volume.array[::-1], voxels):
+        return {}
+    letters = volume.provenance[:: -1 if volume.slice_axis == "k" else 1]
+    return {**entries_of(volume), "SliceProvenance": letters}
 
 
 def _placeInHierarchy(node, referenceNode) -> None:

@@ -12,9 +12,9 @@ import pytest
 from dicomsources import write_scan
 from paneldesktop import desktop, loadTiny, panel, slicer, spin
 
-from SliceInterpolationLib import read_volume
+from SliceInterpolationLib import Volume, read_volume
 from SliceInterpolationLib.errors import InputError
-from SliceInterpolationMRML.nodes import nodeFromVolume
+from SliceInterpolationMRML.nodes import isResult, nodeFromVolume, volumeFromNode
 from SliceInterpolationMRML.run.dicomFiles import dicomFiles, newFolderIn
 
 
@@ -106,3 +106,43 @@ def test_a_scan_from_elsewhere_says_why_not(panel):
     assert "not loaded from DICOM" in panel.ui.dicomButton.toolTip
     with pytest.raises(InputError, match="not loaded from DICOM"):
         dicomFiles(scan)
+
+
+def reloaded(files, folder, reverse: bool = False):
+    """A node as the DICOM module makes it of a folder that was imported: voxels and UIDs, nothing of ours."""
+    images = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(folder.iterdir())]
+    files.update({image.SOPInstanceUID: str(image.filename) for image in images})
+    volume, _remarks = read_volume(folder)
+    array = volume.array[::-1] if reverse else volume.array
+    node = nodeFromVolume(Volume(array.copy(), volume.spacing, volume.origin, volume.direction), "again")
+    for name in list(node.GetAttributeNames()):
+        node.RemoveAttribute(name)
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(image.SOPInstanceUID for image in images))
+    return node
+
+
+def test_slices_of_an_original_series_are_known_to_be_acquired(loaded):
+    _panel, node, _files = loaded
+    volume = volumeFromNode(node)
+    assert (volume.provenance, volume.units, volume.units_guessed) == ("A" * 6, "HU", False)
+    slicer.util.arrayFromVolume(node)[2] += 1  # they are not those of the images any more
+    slicer.util.arrayFromVolumeModified(node)
+    assert volumeFromNode(node).provenance == "?" * 6
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_marks_come_back_with_a_series_of_ours(loaded, tmp_path, monkeypatch, reverse):
+    panel, _node, files = loaded
+    press(panel, panel.ui.applyButton)
+    assert volumeFromNode(panel._parameterNode.resultVolume).provenance == "ASASASASASA"
+    (tmp_path / "chosen").mkdir()
+    choose(monkeypatch, tmp_path / "chosen")
+    press(panel, panel.ui.dicomButton)
+    # One slice fewer, so that the order shows.
+    last = sorted((tmp_path / "chosen").iterdir())[-1]
+    last.unlink()
+    again = reloaded(files, tmp_path / "chosen", reverse)
+    volume = volumeFromNode(again)
+    assert volume.provenance == ("SASASASASA" if reverse else "ASASASASAS")
+    assert volume.history[-1]["method"] == "linear"
+    assert isResult(again)

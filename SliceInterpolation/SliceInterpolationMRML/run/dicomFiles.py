@@ -12,13 +12,13 @@ from SliceInterpolationLib.errors import InputError
 
 from ..i18n import _
 
-_INSTANCES = "DICOM.instanceUIDs"
+INSTANCES = "DICOM.instanceUIDs"
 """Attribute that the application gives to volumes which it loads from DICOM."""
 
 
 def isFromDicom(node) -> bool:
     """True where the application has loaded the volume from its DICOM database."""
-    return node is not None and bool((node.GetAttribute(_INSTANCES) or "").strip())
+    return node is not None and bool((node.GetAttribute(INSTANCES) or "").strip())
 
 
 def dicomFiles(node) -> list[Path]:
@@ -30,7 +30,7 @@ def dicomFiles(node) -> list[Path]:
             )
         )
     database = getattr(slicer, "dicomDatabase", None)
-    uids = list(dict.fromkeys(node.GetAttribute(_INSTANCES).split()))
+    uids = list(dict.fromkeys(node.GetAttribute(INSTANCES).split()))
     files = [Path(database.fileForInstance(uid) or "") if database is not None else Path() for uid in uids]
     if not all(file.is_file() for file in files):
         raise InputError(
