@@ -39,7 +39,6 @@ def test_what_the_panel_has_made_and_shown(panel, desktop, close):
     panel.ui.measurePlotButton.click()
     gone = watch(desktop)
     assert len(gone) > 8
-    panel.logic.marks.remove()
     if close:
         desktop.scene.Clear(0)
     else:
