@@ -430,7 +430,7 @@ def test_a_cluster_by_its_address(tmp_path, monkeypatch):
         with pytest.raises(InputError, match="No worker has a GPU"):
             list(run_studies([study], gpu, out, Workers(address), told.append, lambda: None))
     assert records[0]["fresh"]
-    assert "1 workers" in told
+    assert "Workers at hand: 1" in told
     with cluster(resources={"GPU": 1}) as address:
         chosen = Settings.of(Request(method="flow", device="cuda:1"))
         with _connected(Workers(address), chosen, told.append, lambda: None) as (_, resources, given):
