@@ -441,7 +441,7 @@ def test_a_cluster_by_its_address(tmp_path, monkeypatch):
             run_studies([study], settings, tmp_path / "two", Workers(address), told.append, lambda: None)
         )
     assert records[0]["fresh"]
-    assert "1 workers, 1 with a GPU" in told
+    assert "Workers at hand: 1, 1 with a GPU" in told
     monkeypatch.setattr("SliceInterpolationLib.batch.engine._CONNECT_S", 1)
     with pytest.raises(InputError, match="no Dask scheduler"):
         list(run_studies([study], QUICK, out, Workers("tcp://127.0.0.1:1"), told.append, lambda: None))
