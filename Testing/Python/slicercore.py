@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core, Slicer's MRML core as a Python package")
-vtk = pytest.importorskip("vtk")
+vtk = pytest.importorskip("vtk", reason="needs VTK, which slicer-core brings")
 
 
 class Core:

@@ -32,8 +32,8 @@ from SliceInterpolationLib.progress import Reporter
 from SliceInterpolationLib.reports.measure import measure
 
 pytest.importorskip("distributed", reason="batches need Dask")
-psutil = pytest.importorskip("psutil")
-parquet = pytest.importorskip("pyarrow.parquet")
+psutil = pytest.importorskip("psutil", reason="finds the workers to kill")
+parquet = pytest.importorskip("pyarrow.parquet", reason="batches write Parquet")
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = Settings.of(Request(method="linear"), without=("trust", "noise"))
@@ -175,7 +175,7 @@ def test_dicom_series_are_found_wherever_their_files_lie(tmp_path):
 
 
 def test_a_series_becomes_a_series(tmp_path):
-    pytest.importorskip("highdicom")
+    pytest.importorskip("highdicom", reason="writes DICOM Segmentations")
     import pydicom
 
     folder, out = tmp_path / "in", tmp_path / "out"

@@ -263,8 +263,8 @@ LOSSLESS = [JPEGLSLossless, JPEG2000Lossless, RLELossless]
 
 
 def compressed(folder, syntax):
-    pytest.importorskip("openjpeg")
-    pytest.importorskip("jpeg_ls")
+    pytest.importorskip("openjpeg", reason="encodes JPEG 2000 for the test")
+    pytest.importorskip("jpeg_ls", reason="encodes JPEG-LS for the test")
     for path in folder.iterdir():
         ds = pydicom.dcmread(path)
         ds.compress(syntax, generate_instance_uid=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from paneldesktop import SMALL, desktop, loadTiny, panel, slicer, spin
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="programs and networks run on PyTorch")
 
 
 class Halves(torch.nn.Module):
