@@ -438,10 +438,14 @@ def _outputs(*inputs: str | Path | None) -> Outputs:
 
 
 def _summary(volume: Volume, made: Volume) -> str:
+    counts = {
+        "synthesized": made.provenance.count("S"),
+        "denoised": made.provenance.count("D"),
+    }
+    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     return (
         f"{volume.slice_count} slices at {volume.slice_spacing:.4g} mm -> {made.slice_count} at "
-        f"{made.slice_spacing:.4g} mm ({made.provenance.count('S')} synthesized, "
-        f"{made.provenance.count('D')} denoised), method {made.history[-1]['method']}"
+        f"{made.slice_spacing:.4g} mm{f' ({said})' if said else ''}, method {made.history[-1]['method']}"
     )
 
 

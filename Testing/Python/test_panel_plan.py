@@ -160,9 +160,12 @@ def test_a_second_stage_is_counted_by_itself():
 
 
 def test_one_style_of_arrows_and_no_zero_counts():
+    from SliceInterpolationLib import interpolate
+    from SliceInterpolationLib.cli import _summary
     from SliceInterpolationMRML.run.words import inPanelWords
 
-    said = inPanelWords("6 slices at 20 mm -> 11 at 10 mm (5 synthesized, 0 denoised), method linear")
+    volume = scan(slices=6, gap=20.0)
+    said = inPanelWords(_summary(volume, interpolate(volume, method="linear", factor=2).volume))
     assert said == "6 slices at 20 mm \u2192 11 at 10 mm (5 synthesized), method linear"
 
 

@@ -16,7 +16,6 @@ _PANEL_WORDS = {
     "Prefer --method": "Prefer the method",
     " -> ": " \u2192 ",
     "(0 synthesized, ": "(",
-    ", 0 denoised)": ")",
 }
 
 
